@@ -1,0 +1,3 @@
+from duomem_mlx.cli.main import run
+
+run()

@@ -1,0 +1,62 @@
+"""Options that mean the same in every command."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Games = Annotated[
+    str,
+    typer.Option(
+        "--games",
+        metavar="SPEC",
+        help="A split (train, valid_seen, valid_unseen), a folder, a game file, generated:SEED[:COUNT], or embedded.",
+    ),
+]
+GamesDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--games-dir",
+        metavar="DIR",
+        help="ALFWorld's data folder [default: $ALFWORLD_DATA, else ~/.cache/alfworld].",
+    ),
+]
+Engine = Annotated[str, typer.Option("--engine", metavar="fast|textworld", help="What plays the household's games.")]
+Env = Annotated[str, typer.Option("--env", metavar="SPEC", help="The world: household, or package.module:factory.")]
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", min=1, metavar="N", help="The first N games; any prefix is a fair sample."),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="ID",
+        help="A Hub id, a folder, or a name that doctor lists [default: the shipped student].",
+    ),
+]
+Adapter = Annotated[
+    str | None,
+    typer.Option(
+        "--adapter",
+        "--adapter-path",
+        metavar="ID",
+        help="A name under adapters/, a folder, or none [default: the shipped one].",
+    ),
+]
+Memories = Annotated[
+    str | None,
+    typer.Option(
+        "--memories",
+        metavar="ID",
+        help="A name under memories/, a folder, or none [default: the shipped bank].",
+    ),
+]
+K = Annotated[int, typer.Option("--k", "-k", min=0, metavar="N", help="Memories in the prompt.")]
+MaxSteps = Annotated[int, typer.Option("--max-steps", min=1, metavar="N", help="Actions a game.")]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="All randomness.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", metavar="PATH", help="Where it writes [default: runs/COMMAND-hash].")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what another run left in --out.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, progress on standard error.")]

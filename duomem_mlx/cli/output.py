@@ -1,0 +1,75 @@
+"""Printing: results on standard output, everything else on standard error."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+
+def result(value: dict[str, Any]) -> None:
+    """One JSON object on standard output."""
+    typer.echo(json.dumps(value, ensure_ascii=False))
+
+
+def say(text: str) -> None:
+    """A line for the person watching."""
+    typer.echo(text, err=True)
+
+
+def hint(text: str) -> None:
+    """What to do next, with the user's own words."""
+    say(f"Next: {text}")
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns that line up, numbers to the right, on standard output."""
+    from rich.cells import cell_len
+
+    cells = [list(columns), *[list(row) for row in rows]]
+    widths = [max(cell_len(row[i]) for row in cells) for i in range(len(columns))]
+    numeric = [all(_starts_like_number(row[i]) for row in rows) and bool(rows) for i in range(len(columns))]
+    for row in cells:
+        padded = [
+            " " * (width - cell_len(text)) + text if right else text + " " * (width - cell_len(text))
+            for text, width, right in zip(row, widths, numeric, strict=True)
+        ]
+        typer.echo("  ".join(padded).rstrip())
+
+
+def _starts_like_number(text: str) -> bool:
+    return text[:1].isdigit() or text[:1] in "-+–" or text == "n/a"
+
+
+@contextmanager
+def progress(title: str, total: int | None) -> Iterator[Callable[[int, str], None]]:
+    """Yield `advance(done, note)`: `done` items are finished so far. A bar with the time left on a terminal, a line
+    every now and then in a pipe."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(title, total=total, note="")
+            yield lambda done, note: bar.update(task, completed=done, note=note)
+        return
+    import time
+
+    last = time.monotonic()
+
+    def advance(done: int, note: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= 10 or done == total:
+            last = time.monotonic()
+            say(f"{title}: {done}{f'/{total}' if total else ''} {note}".rstrip())
+
+    yield advance

@@ -1,0 +1,151 @@
+"""What every game world offers, and finding one by name."""
+
+import hashlib
+import importlib
+import importlib.metadata
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from duomem_mlx.errors import DuomemError, UsageError
+
+ENTRY_POINTS = "duomem_mlx.environments"
+
+
+@runtime_checkable
+class Game(Protocol):
+    """One task being played. `step` after `done` repeats the last verdict and changes nothing."""
+
+    id: str  # the same on every machine
+    split: str
+    task: str  # one sentence, as the world itself puts it
+
+    def reset(self) -> str:
+        """Start over; the opening text."""
+
+    def step(self, action: str) -> str:
+        """Act; the text that follows. What the world refuses is told in that text, never raised."""
+
+    @property
+    def done(self) -> bool: ...
+
+    @property
+    def won(self) -> bool: ...
+
+    @property
+    def score(self) -> float:
+        """0 to 1; a game won counts 1."""
+
+
+@runtime_checkable
+class Environment(Protocol):
+    """A world of games. Beyond these names it may offer `kind(task_id)`, `refused(observation)`,
+    `cause(episode)`, `normalise(action)`, `shorten(text)`, `teacher()`, `describe(trajectory)` and
+    `parallel_safe`; a game may offer `valid_commands()`, `snapshot()` and `restore(state)`."""
+
+    name: str
+    instructions: str  # how to act: the system text and the action forms
+
+    def tasks(self, split: str) -> Sequence[str]:
+        """Ids of the tasks of a split, in any order. Raises UsageError when there is no such split."""
+
+    def open(self, task_id: str) -> Game: ...
+
+
+class Teacher(Protocol):
+    """Plays from the task and the observations alone."""
+
+    def begin(self, task: str, opening: str) -> None:
+        """A new game; `task` is one sentence, `opening` the text that `reset` gave."""
+
+    def act(self) -> str | None:
+        """The next action, or None when it has given up."""
+
+    def observe(self, action: str, observation: str) -> None:
+        """What really was done, and what followed; `action` need not be the one `act` named."""
+
+
+def find_environment(spec: str, **options: Any) -> Environment:
+    """The environment `spec` names: an entry point of the group `duomem_mlx.environments`, or
+    `package.module:factory`; `options` are handed to its factory.
+
+    Raises UsageError when nothing of that name exists or the factory takes no such option.
+    """
+    factory = _factory(spec)
+    try:
+        return factory(**options)
+    except TypeError as error:
+        if error.__traceback__ is not None and error.__traceback__.tb_next is None:
+            raise UsageError(f"The environment {spec!r} does not take these options: {error}.") from None
+        raise
+
+
+def _factory(spec: str) -> Callable[..., Environment]:
+    points = {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
+    if spec in points:
+        loaded: Callable[..., Environment] = points[spec].load()
+        return loaded
+    module_name, colon, attribute = spec.partition(":")
+    if not colon:
+        known = ", ".join(sorted(points)) or "none"
+        raise UsageError(
+            f"There is no environment {spec!r} (installed: {known}).",
+            "Name one of these, or package.module:factory.",
+        )
+    try:
+        found: Callable[..., Environment] = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(
+            f"The environment {spec!r} cannot be loaded: {error}.", "Check the name and the folder."
+        ) from None
+    return found
+
+
+def ordered(environment: Environment, split: str, limit: int | None = None) -> list[str]:
+    """Task ids of a split in the one order all commands use, cut to the first `limit`.
+
+    Raises UsageError when the split holds no task.
+    """
+    kind = getattr(environment, "kind", lambda task_id: "")
+    tasks = stratified([(task_id, kind(task_id)) for task_id in environment.tasks(split)])
+    if not tasks:
+        raise UsageError(f"{split!r} holds no games.", "`duomem-mlx doctor` says which games were found.")
+    return tasks[:limit]
+
+
+def stratified(tasks: Iterable[tuple[str, str]]) -> list[str]:
+    """Ids out of (id, kind) pairs, such that every prefix holds the kinds in their proportion.
+
+    Within a kind the order is that of a hash of the id; the j-th of n tasks of a kind stands at (j + ½) / n.
+    """
+    kinds: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for task_id, kind in tasks:
+        kinds[kind].append((hashlib.sha256(task_id.encode()).hexdigest(), task_id))
+    placed = [
+        ((place + 0.5) / len(members), digest, task_id)
+        for members in kinds.values()
+        for place, (digest, task_id) in enumerate(sorted(members))
+    ]
+    return [task_id for _, _, task_id in sorted(placed)]
+
+
+def teacher_of(environment: Environment) -> Teacher:
+    """The environment's own teacher. Raises UsageError when it has none."""
+    make = getattr(environment, "teacher", None)
+    if make is None:
+        raise UsageError(
+            f"The environment {environment.name!r} has no teacher of its own.",
+            "Use --teacher remote, or import trajectories.",
+        )
+    teacher: Teacher = make()
+    return teacher
+
+
+def check_game(game: Any, where: str) -> None:
+    """Raise DuomemError naming what `game` lacks of the protocol."""
+    missing = [name for name in ("id", "task", "reset", "step", "done", "won", "score") if not hasattr(game, name)]
+    if missing:
+        raise DuomemError(
+            f"The game {where} lacks {', '.join(missing)}.",
+            "See docs/architecture.md, the environment protocol.",
+        )

@@ -1,0 +1,18 @@
+"""What a person is told when something goes wrong: one sentence, and what to do next."""
+
+
+class DuomemError(Exception):
+    """The program could not do what was asked; `str()` of it is the whole message for a person."""
+
+    exit_status = 1
+
+    def __init__(self, what: str, fix: str = "") -> None:
+        super().__init__(f"{what} {fix}".strip())
+        self.what = what
+        self.fix = fix
+
+
+class UsageError(DuomemError):
+    """The call's own words are off: a wrong path, an unknown name, options that contradict each other."""
+
+    exit_status = 2

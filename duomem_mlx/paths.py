@@ -1,0 +1,143 @@
+"""Where things lie, and writing them so that nothing is ever half there."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from duomem_mlx.errors import DuomemError, UsageError
+
+PACKAGE = Path(__file__).parent
+
+
+def home() -> Path:
+    """The folder for what the program keeps for itself: `$DUOMEM_HOME`, else the platform's usual place."""
+    if chosen := os.environ.get("DUOMEM_HOME"):
+        return Path(chosen).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("duomem-mlx", appauthor=False))
+
+
+def shipped(room: str, name: str) -> Path | None:
+    """Folder of a shipped adapter or bank: `room` is "adapters" or "memories"; None when there is none of
+    that name. Found in an installed wheel and in a checkout."""
+    if not name or Path(name).name != name:
+        return None
+    for root in (PACKAGE / "shipped", PACKAGE.parent):
+        if (folder := root / room / name).is_dir():
+            return folder
+    return None
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it is synced and renamed over `path`, on failure removed.
+
+    Raises DuomemError when the disk is full or the folder cannot be written; what was at `path` stays as it was.
+    """
+    with disk_faults(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        part = Path(name)
+        try:
+            yield part
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())
+            part.chmod(0o644)
+            part.replace(path)
+            _sync_folder(path.parent)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text whole or not at all. Raises DuomemError as `replacing` does."""
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write one JSON value, indented, whole or not at all. Raises DuomemError as `replacing` does."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path, what: str) -> Any:
+    """One JSON value; `what` names the thing for a person. Raises UsageError when it is not there, DuomemError
+    when it is not whole JSON."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"There is no {what} at {path}.", "Check the path.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DuomemError(f"{what.capitalize()} {path} cannot be read: {error}.") from None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        problem = "is empty" if not text.strip() else "is not whole JSON"
+        raise DuomemError(
+            f"{what.capitalize()} {path} {problem}.", "Make it again, or restore it from a copy."
+        ) from None
+
+
+@contextmanager
+def disk_faults(path: Path) -> Iterator[None]:
+    """Turn what a disk can do wrong while writing `path` into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        fix = (
+            "Free some space and run the same command again."
+            if error.errno == 28
+            else "Choose another place with --out."
+        )
+        raise DuomemError(f"{path} cannot be written: {reason}.", fix) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def claim_run(out: Path | None, command: str, settings: Mapping[str, Any], overwrite: bool = False) -> Path:
+    """The folder a run writes into: `out`, or `runs/COMMAND-` and 8 hex digits of the settings' hash.
+
+    A new folder gets `config.json` with command and settings. One that this very run began is handed back, so that
+    it resumes. Raises UsageError when another run's output is there and `overwrite` is not set, naming what differs.
+    """
+    wanted = json.loads(json.dumps({"command": command, **settings}))
+    folder = out or Path("runs") / f"{command}-{digest(wanted)[:8]}"
+    config = folder / "config.json"
+    if config.is_file():
+        found = read_json(config, "run settings")
+        if found.get("run") == wanted:
+            return folder
+        if not overwrite:
+            old = found.get("run") or {}
+            names = sorted(k for k in {*wanted, *old} if old.get(k) != wanted.get(k))
+            raise UsageError(
+                f"{folder} holds another run (other {', '.join(names)}).",
+                "Choose another --out, or add --overwrite.",
+            )
+    elif folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not overwrite):
+        raise UsageError(f"{folder} is there and is no run's folder.", "Choose another --out, or add --overwrite.")
+    if overwrite and folder.is_dir():
+        shutil.rmtree(folder)
+    write_json(config, {"format": 1, "run": wanted})
+    return folder
+
+
+def digest(value: Any) -> str:
+    """SHA-256 in hex of a value's canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()

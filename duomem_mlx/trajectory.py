@@ -1,0 +1,189 @@
+"""One attempt at a game, and the JSON Lines file that keeps many of them."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from duomem_mlx.errors import DuomemError, UsageError
+from duomem_mlx.paths import disk_faults
+
+FORMAT = 1
+ENDS = ("won", "lost", "steps", "context", "environment")
+
+
+@dataclass(frozen=True)
+class Step:
+    """What was done and what came of it: `observation` is the text that followed `action`."""
+
+    action: str
+    observation: str
+    thought: str | None = None
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """One attempt at one game, from its opening text to its end."""
+
+    environment: str
+    game: str  # stable id: the path below the data folder, or "generated:SEED"
+    split: str
+    kind: str  # what a stratified sample goes by; the task type in the household
+    task: str
+    opening: str
+    steps: tuple[Step, ...]
+    won: bool
+    score: float  # 0 to 1; a game won counts 1
+    end: str  # one of ENDS
+    teacher: Mapping[str, Any]  # {"kind": …, "model"?, "temperature"?}
+    seconds: float
+    tokens: Mapping[str, int] | None = None  # {"in": …, "out": …}
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    @property
+    def id(self) -> str:
+        """16 hex digits of a hash of environment, game and actions; never of time."""
+        return trajectory_id(self.environment, self.game, [step.action for step in self.steps])
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        return tuple(step.action for step in self.steps)
+
+
+def trajectory_id(environment: str, game: str, actions: Iterable[str]) -> str:
+    text = json.dumps([environment, game, list(actions)], ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def to_record(trajectory: Trajectory) -> dict[str, Any]:
+    """The JSON object of one line."""
+    record = {"format": FORMAT, "id": trajectory.id, **asdict(trajectory)}
+    record["steps"] = [
+        {key: value for key, value in asdict(step).items() if value is not None} for step in trajectory.steps
+    ]
+    if trajectory.tokens is None:
+        del record["tokens"]
+    return record
+
+
+def from_record(record: Any, where: str) -> Trajectory:
+    """The trajectory of one JSON object; `where` names it in errors. Raises DuomemError when a field is missing
+    or of another type, or the format is newer than this program's."""
+    if not isinstance(record, dict):
+        raise DuomemError(f"{where} is not a trajectory: a JSON object was expected.", _REMAKE)
+    version = record.get("format")
+    if isinstance(version, int) and version > FORMAT:
+        raise DuomemError(
+            f"{where} has format {version}, this version reads up to {FORMAT}.", "Install a newer duomem-mlx."
+        )
+    try:
+        steps = tuple(
+            Step(_text(step["action"]), _text(step["observation"]), _optional_text(step.get("thought")))
+            for step in record["steps"]
+        )
+        trajectory = Trajectory(
+            environment=_text(record["environment"]),
+            game=_text(record["game"]),
+            split=_text(record["split"]),
+            kind=_text(record["kind"]),
+            task=_text(record["task"]),
+            opening=_text(record["opening"]),
+            steps=steps,
+            won=_flag(record["won"]),
+            score=float(record["score"]),
+            end=_text(record["end"]),
+            teacher=dict(record["teacher"]),
+            seconds=float(record["seconds"]),
+            tokens=record.get("tokens"),
+            created=_text(record["created"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DuomemError(f"{where} is not a trajectory ({_reason(error)}).", _REMAKE) from None
+    if trajectory.end not in ENDS:
+        raise DuomemError(f"{where} is not a trajectory (it ends with {trajectory.end!r}).", _REMAKE)
+    return trajectory
+
+
+def read_trajectories(path: Path) -> Iterator[Trajectory]:
+    """The trajectories of a JSON Lines file, or of `trajectories.jsonl` in a folder, in the file's order.
+
+    Raises UsageError when there is no such file or nothing in it, DuomemError naming the line that is torn or wrong.
+    """
+    file = path / "trajectories.jsonl" if path.is_dir() else path
+    if not file.is_file():
+        raise UsageError(
+            f"There are no trajectories at {file}.", "Check the path, or make some with `duomem-mlx teach`."
+        )
+    count = 0
+    try:
+        with file.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.strip():
+                    continue
+                where = f"Line {number} of {file}"
+                try:
+                    record = json.loads(line)
+                except (ValueError, RecursionError):
+                    raise DuomemError(f"{where} is not whole JSON.", _REMAKE) from None
+                yield from_record(record, where)
+                count += 1
+    except UnicodeDecodeError:
+        raise DuomemError(f"{file} is not UTF-8 text.", _REMAKE) from None
+    if not count:
+        raise UsageError(f"{file} holds no trajectories.", "Make some with `duomem-mlx teach`.")
+
+
+def append_trajectory(path: Path, trajectory: Trajectory) -> None:
+    """Add one line and sync it to disk. Raises DuomemError when the disk refuses; earlier lines stay whole."""
+    line = (json.dumps(to_record(trajectory), ensure_ascii=False) + "\n").encode()
+    with disk_faults(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            start = file.tell()
+            try:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                os.truncate(path, start)
+                raise
+
+
+def mend_tail(path: Path) -> bool:
+    """Cut a last line that a killed writer left torn; True when there was one."""
+    if not path.is_file():
+        return False
+    data = path.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    if whole == len(data):
+        return False
+    with disk_faults(path):
+        os.truncate(path, whole)
+    return True
+
+
+_REMAKE = "Remove that line, or make the file again with `duomem-mlx teach`."
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"text expected, found {type(value).__name__}")
+    return value
+
+
+def _optional_text(value: Any) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"true or false expected, found {type(value).__name__}")
+    return value
+
+
+def _reason(error: Exception) -> str:
+    return f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
