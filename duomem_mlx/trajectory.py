@@ -187,3 +187,53 @@ def _flag(value: Any) -> bool:
 
 def _reason(error: Exception) -> str:
     return f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+
+
+@dataclass(frozen=True)
+class PlayedStep(Step):
+    """A step of an episode, with what it cost and what the student did wrong in it."""
+
+    tokens_new: int = 0  # prefilled for this turn
+    tokens_cached: int = 0  # computed in earlier turns and used again
+    tokens_out: int = 0  # produced
+    seconds: float = 0.0
+    flags: tuple[str, ...] = ()  # of "no_action", "refused", "loop", "cut"
+
+
+@dataclass(frozen=True)
+class Episode(Trajectory):
+    """One game played by the student in one arm of an evaluation."""
+
+    arm: str = ""
+    k: int = 0
+    memories: tuple[Mapping[str, Any], ...] = ()  # {"id": …, "cosine": …}, best first
+
+
+def episode_from_record(record: Any, where: str) -> Episode:
+    """The episode of one JSON object. Raises DuomemError as `from_record` does."""
+    base = from_record(record, where)
+    try:
+        steps = tuple(
+            PlayedStep(
+                step.action,
+                step.observation,
+                step.thought,
+                tokens_new=int(raw["tokens_new"]),
+                tokens_cached=int(raw["tokens_cached"]),
+                tokens_out=int(raw["tokens_out"]),
+                seconds=float(raw["seconds"]),
+                flags=tuple(_text(flag) for flag in raw["flags"]),
+            )
+            for step, raw in zip(base.steps, record["steps"], strict=True)
+        )
+        fields = {name: getattr(base, name) for name in base.__dataclass_fields__}
+        return Episode(
+            **{**fields, "steps": steps},
+            arm=_text(record["arm"]),
+            k=int(record["k"]),
+            memories=tuple(dict(memory) for memory in record["memories"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DuomemError(
+            f"{where} is not an episode ({_reason(error)}).", "Remove that file and evaluate again."
+        ) from None
