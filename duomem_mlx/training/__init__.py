@@ -1,0 +1,5 @@
+"""Teaching the student: rows, loss, LoRA, the loop."""
+
+from duomem_mlx.blas import load_openblas
+
+load_openblas()

@@ -1,0 +1,83 @@
+"""A quick BLAS for MLX on Linux, loaded before MLX is.
+
+MLX's wheel for Linux carries the reference BLAS. Symbols of a library that is already loaded globally win over it,
+so one `ctypes.CDLL` before the first `import mlx.core` makes float32 products some twenty times quicker; afterwards
+it has no effect. A module that imports MLX, or lies in a package that does, calls `load_openblas()` first.
+"""
+
+import ctypes
+import importlib.util
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+LOADER_NAME = "libopenblas.so.0"
+WHEEL_ORDER = ("libquadmath", "libgfortran", "libgomp", "libopenblas")  # each needs those before it
+
+
+@dataclass(frozen=True)
+class Status:
+    """What came of loading: `library` is the path or name that was loaded, `fault` why none was, or why the one
+    that `$DUOMEM_OPENBLAS` names was not."""
+
+    needed: bool  # False on macOS, where MLX uses the system's own
+    library: str | None
+    fault: str | None
+
+
+_status: Status | None = None
+
+
+def load_openblas() -> str | None:
+    """Load OpenBLAS once, on Linux only: `$DUOMEM_OPENBLAS`, else the one the dynamic loader finds (Debian's
+    libopenblas0), else the copy inside the faiss-cpu wheel. The name of what was loaded, None when nothing was."""
+    return status().library
+
+
+def status() -> Status:
+    """What was loaded, loading it first if nobody has asked yet. Raises nothing."""
+    global _status
+    if _status is None:
+        _status = _load()
+    return _status
+
+
+def _load() -> Status:
+    if not sys.platform.startswith("linux"):
+        return Status(needed=False, library=None, fault=None)
+    if "mlx.core" in sys.modules:
+        return Status(True, None, "MLX was imported before it; import duomem_mlx's modules before mlx")
+    fault = None
+    if chosen := os.environ.get("DUOMEM_OPENBLAS"):
+        if _opens([chosen]):
+            return Status(True, chosen, None)
+        fault = f"$DUOMEM_OPENBLAS names {chosen}, which cannot be loaded"
+    if _opens([LOADER_NAME]):
+        return Status(True, LOADER_NAME, fault)
+    bundled = _faiss_libraries()
+    if bundled and _opens(bundled):
+        return Status(True, bundled[-1], fault)
+    return Status(True, None, fault or "no OpenBLAS was found")
+
+
+def _opens(names: list[str]) -> bool:
+    try:
+        for name in names:
+            ctypes.CDLL(name, ctypes.RTLD_GLOBAL)
+    except OSError:
+        return False
+    return True
+
+
+def _faiss_libraries() -> list[str]:
+    """The libraries beside the faiss-cpu wheel in loading order, found without importing faiss."""
+    try:
+        spec = importlib.util.find_spec("faiss")
+    except (ImportError, ValueError):
+        return []
+    if spec is None or spec.origin is None:
+        return []
+    folder = Path(spec.origin).parent.parent / "faiss_cpu.libs"
+    found = [sorted(folder.glob(f"{name}*.so*")) for name in WHEEL_ORDER]
+    return [str(paths[0]) for paths in found if paths] if found[-1] else []
