@@ -1,0 +1,170 @@
+"""The household as an environment: its games by name, how to act in it, and its own teacher."""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol, cast
+
+from duomem_mlx.environment import Game, Teacher
+from duomem_mlx.errors import UsageError
+from duomem_mlx.household import files, wording
+from duomem_mlx.trajectory import Trajectory
+
+ENGINES = ("fast", "textworld")
+GENERATED = "generated"
+EMBEDDED = tuple(f"{GENERATED}:{seed}" for seed in range(900_000, 900_012))  # no other use of these seeds
+
+INSTRUCTIONS = """\
+You act in a household, one room, by text. You are told what you see and one task; carry it out in as few actions \
+as you can. Every answer ends with one line "Action: " and one action in one of these forms:
+- go to (place): for example go to countertop 1
+- open (place), close (place): drawers, cabinets, fridges, microwaves and safes show what is in them once open
+- take (thing) from (place)
+- move (thing) to (place)
+- clean (thing) with (sinkbasin)
+- heat (thing) with (microwave)
+- cool (thing) with (fridge)
+- use (lamp)
+- examine (thing or place), look, inventory, help
+Call things and places by the names you were given, number included. You must be at a place to use it, and you can \
+hold one thing at a time. "Nothing happens." means that the action was not possible."""
+
+_OLD_PUT = re.compile(r"put (?P<thing>.+?) (?:in/on|in|on|into|onto) (?P<place>.+)")
+
+
+class HouseholdGame(Game, Protocol):
+    """What both engines offer beyond the protocol of all games."""
+
+    def valid_commands(self) -> list[str]:
+        """What the world would accept now, sorted."""
+
+
+class Household:
+    """ALFWorld's text games and generated ones like them.
+
+    A task's id is its path below ALFWorld's data folder, or `generated:SEED`: the same on every machine.
+    """
+
+    name = "household"
+    instructions = INSTRUCTIONS
+
+    def __init__(self, games_dir: Path | None = None, engine: str = "fast") -> None:
+        """`games_dir`: ALFWorld's data folder; default `$ALFWORLD_DATA`, else `~/.cache/alfworld`.
+
+        Raises UsageError for an unknown engine.
+        """
+        if engine not in ENGINES:
+            raise UsageError(f"There is no engine {engine!r}.", f"Choose one of {', '.join(ENGINES)}.")
+        self.engine = engine
+        self.root = files.data_folder(games_dir)
+        self.parallel_safe = engine == "fast"  # TextWorld's translator redirects the process's standard output
+        self._elsewhere: dict[str, Path] = {}  # games that do not lie below `root`
+
+    def tasks(self, split: str) -> Sequence[str]:
+        """Ids of a split, a folder, a game file, `generated:SEED[:COUNT]` or `embedded`.
+
+        Raises UsageError that says what is wrong when there is nothing to play.
+        """
+        if split == "embedded":
+            return EMBEDDED
+        if split.partition(":")[0] == GENERATED:
+            return _generated(split)
+        folder = Path(split).expanduser()
+        if split in files.SPLITS or not folder.exists():
+            if "/" in split and not (self.root / files.DATA_FOLDER / split).is_dir():
+                raise UsageError(f"There are no games at {split}.", "Check the path.")
+            return list(files.find_games(self.root, split))
+        if folder.is_file() or (folder / files.GAME_FILE).is_file():
+            return [self._remember(folder)]
+        found = files.find_games_in(folder)
+        self._elsewhere.update(found)
+        return list(found)
+
+    def open(self, task_id: str) -> HouseholdGame:
+        """The game of an id; a path to a game file or its folder does as well.
+
+        Raises UsageError when there is no such game, DuomemError when its file is not whole or not a household's.
+        """
+        if task_id.partition(":")[0] == GENERATED:
+            return self._open_generated(_generated(task_id)[0])
+        folder = self._folder(task_id)
+        if folder is None:
+            task_id = self._remember(Path(task_id).expanduser())
+            folder = self._elsewhere[task_id]
+        game_file = files.read_game_file(folder / files.GAME_FILE)
+        return self._play(game_file, task_id, task_id.partition("/")[0])
+
+    def kind(self, task_id: str) -> str:
+        """The task type, for fair samples and tables alone; the agent never sees it."""
+        if task_id.partition(":")[0] == GENERATED:
+            from duomem_mlx.household.generator import kind_of_seed
+
+            return kind_of_seed(_seed(task_id))
+        return files.kind_of(self._folder(task_id) or self.root, task_id)
+
+    def refused(self, observation: str) -> bool:
+        return observation.strip() == "Nothing happens."
+
+    def normalise(self, action: str) -> str:
+        """Old trajectories put things in/on places; games since ALFWorld 0.4 move them there."""
+        put = _OLD_PUT.fullmatch(action)
+        return f"move {put['thing']} to {put['place']}" if put else action
+
+    def shorten(self, text: str) -> str:
+        return wording.shorten(text)
+
+    def teacher(self) -> Teacher:
+        from duomem_mlx.household.teacher.search import SearchTeacher
+
+        return cast(Teacher, SearchTeacher())
+
+    def describe(self, trajectory: Trajectory) -> str:
+        """A script of what was done, in roles instead of numbers."""
+        from duomem_mlx.household.teacher.script import describe
+
+        write: Callable[[Trajectory], str] = describe
+        return write(trajectory)
+
+    def _folder(self, task_id: str) -> Path | None:
+        if task_id in self._elsewhere:
+            return self._elsewhere[task_id]
+        folder = self.root / files.DATA_FOLDER / task_id
+        inside = ".." not in task_id.split("/") and not task_id.startswith("/")
+        return folder if inside and (folder / files.GAME_FILE).is_file() else None
+
+    def _remember(self, path: Path) -> str:
+        folder = path if path.is_dir() else path.parent
+        if not (folder / files.GAME_FILE).is_file():
+            raise UsageError(
+                f"There is no game {str(path)!r}.",
+                "Name a game's file, its folder, its id below the data folder, or generated:SEED.",
+            )
+        name = files.game_id(folder)
+        self._elsewhere[name] = folder
+        return name
+
+    def _open_generated(self, task_id: str) -> HouseholdGame:
+        raise UsageError("Generated games are not there yet.")
+
+    def _play(self, game_file: files.GameFile, task_id: str, split: str) -> HouseholdGame:
+        from duomem_mlx.household.textworld_engine import TextWorldGame
+
+        return TextWorldGame(game_file, task_id, split)
+
+
+def household(games_dir: Path | None = None, engine: str = "fast") -> Household:
+    """The factory behind `--env household`."""
+    return Household(games_dir, engine)
+
+
+def _seed(task_id: str) -> int:
+    return int(task_id.split(":")[1])
+
+
+def _generated(spec: str) -> list[str]:
+    """Ids of `generated:SEED[:COUNT]`."""
+    numbers = spec.split(":")[1:]
+    if not 1 <= len(numbers) <= 2 or not all(re.fullmatch(r"[0-9]{1,7}", number) for number in numbers):
+        raise UsageError(f"{spec!r} names no generated games.", "Write generated:SEED or generated:SEED:COUNT.")
+    first, count = int(numbers[0]), int(numbers[1]) if len(numbers) == 2 else 1
+    return [f"{GENERATED}:{seed}" for seed in range(first, first + count)]

@@ -1,0 +1,193 @@
+"""Game files as ALFWorld keeps them: where they lie, what they are called, which of them can be played."""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from duomem_mlx.errors import DuomemError, UsageError
+
+GAME_FILE = "game.tw-pddl"
+TASK_FILE = "traj_data.json"
+DATA_FOLDER = "json_2.1.1"
+SPLITS = ("train", "valid_seen", "valid_unseen")
+KINDS = (
+    "pick_and_place_simple",
+    "look_at_obj_in_light",
+    "pick_clean_then_place_in_recep",
+    "pick_heat_then_place_in_recep",
+    "pick_cool_then_place_in_recep",
+    "pick_two_obj_and_place",
+)
+LARGEST_BYTES = 4 << 20  # ALFWorld's are about 80 KB
+
+_TASK = re.compile(r'"rhs"\s*:\s*(?P<text>"Your task is to: (?:[^"\\\n]|\\.)*")')
+_FETCH = "Fetch them with `duomem-mlx games fetch`, or name their folder with --games-dir."
+
+
+@dataclass(frozen=True)
+class GameFile:
+    """What one `game.tw-pddl` holds."""
+
+    domain: str
+    grammar: str
+    problem: str
+
+    @property
+    def task(self) -> str:
+        """The task as one sentence, without the words before it and the stop after it. Raises DuomemError when the
+        grammar names none."""
+        return task_of(self.grammar)
+
+
+def task_of(grammar: str) -> str:
+    found = _TASK.search(grammar)
+    if not found:
+        raise DuomemError("The game's grammar names no task.", "Fetch or generate the game again.")
+    sentence: str = json.loads(found["text"])
+    return sentence.removeprefix("Your task is to: ").removesuffix(".")
+
+
+def without_task(grammar: str) -> str:
+    """The grammar with its task line emptied: the same text for all games of a generation."""
+    return _TASK.sub('"rhs": "Your task is to: "', grammar, count=1)
+
+
+def read_game_file(path: Path) -> GameFile:
+    """Read a `game.tw-pddl`. Raises UsageError when it is not there, DuomemError when it is not a whole game."""
+    again = "Fetch or generate the game again."
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"There is no game at {path}.", "Check the path.") from None
+    except (OSError, ValueError) as error:
+        raise DuomemError(f"The game {path} cannot be read: {error}.") from None
+    if len(data) > LARGEST_BYTES:
+        raise DuomemError(f"The game {path} is larger than {LARGEST_BYTES >> 20} MiB.", "It is no household game.")
+    try:
+        record: Any = json.loads(data)
+    except (ValueError, RecursionError):
+        problem = "is empty" if not data.strip() else "is not whole JSON"
+        raise DuomemError(f"The game {path} {problem}.", again) from None
+    texts = [record.get(key) for key in ("pddl_domain", "grammar", "pddl_problem")] if isinstance(record, dict) else []
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise DuomemError(f"The game {path} lacks pddl_domain, grammar or pddl_problem.", again)
+    return GameFile(*texts)
+
+
+def data_folder(games_dir: Path | None = None) -> Path:
+    """The folder that holds `json_2.1.1`: the one named, else `$ALFWORLD_DATA`, else `~/.cache/alfworld`."""
+    root = games_dir or Path(os.environ.get("ALFWORLD_DATA") or "~/.cache/alfworld")
+    root = root.expanduser()
+    return root.parent if root.name == DATA_FOLDER else root
+
+
+def game_id(folder: Path) -> str:
+    """A name that is the same on every machine: the path below `json_2.1.1`, else from the split's folder on, else
+    the last two folders (task and trial)."""
+    parts = folder.resolve().parts
+    if DATA_FOLDER in parts:
+        below = parts[len(parts) - parts[::-1].index(DATA_FOLDER) :]
+        if below:
+            return "/".join(below)
+    for place in range(len(parts) - 1, 0, -1):
+        if parts[place] in SPLITS:
+            return "/".join(parts[place:])
+    return "/".join(parts[-2:]).strip("/")
+
+
+def kind_of(folder: Path, name: str) -> str:
+    """The task type that the task's folder is named after, else the one in `traj_data.json`, else ""."""
+    for part in name.split("/"):
+        if (kind := part.partition("-")[0]) in KINDS:
+            return kind
+    try:
+        kind = json.loads((folder / TASK_FILE).read_text(encoding="utf-8"))["task_type"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    return kind if kind in KINDS else ""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What lies in a folder of games, by ALFWorld's own rules of what is playable."""
+
+    folder: Path
+    playable: dict[str, Path]  # id -> the game's folder, sorted by id
+    missing: int  # task folders without a game file
+    torn: int  # files that end in the middle
+    stale: int  # files without the key `solvable`, which ALFWorld skips
+    unsolvable: int
+    unsupported: int  # movable receptacles, sliced objects, other task types
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the folder, in words; "" when nothing is."""
+        counts = (
+            (self.missing, "without game.tw-pddl: the download stopped halfway"),
+            (self.torn, "torn"),
+            (self.stale, "rewritten without the key `solvable`, as alfworld-play-tw leaves them"),
+        )
+        return ", ".join(f"{count} {what}" for count, what in counts if count)
+
+
+def survey(folder: Path) -> Survey:
+    """Look through a folder of games, at any depth."""
+    playable: dict[str, Path] = {}
+    counts = {"missing": 0, "torn": 0, "stale": 0, "unsolvable": 0, "unsupported": 0}
+    for place in _task_folders(folder):
+        name = game_id(place)
+        state = _state(place, name)
+        if state == "playable":
+            playable[name] = place
+        else:
+            counts[state] += 1
+    return Survey(folder, dict(sorted(playable.items())), **counts)
+
+
+def _task_folders(folder: Path) -> Iterator[Path]:
+    for root, _, files in os.walk(folder):
+        if TASK_FILE in files:
+            yield Path(root)
+
+
+def _state(folder: Path, name: str) -> str:
+    if "movable" in name or "Sliced" in name or not kind_of(folder, name):
+        return "unsupported"
+    try:
+        data = (folder / GAME_FILE).read_bytes()
+    except OSError:
+        return "missing"
+    # Inside a JSON string the quotes would be escaped, so this finds the key without reading the whole file.
+    _, key, value = data.rpartition(b'"solvable"')
+    if not data.rstrip().endswith(b"}"):
+        return "torn"
+    if not key:
+        return "stale"
+    return "playable" if value.lstrip(b" \t\r\n:").startswith(b"true") else "unsolvable"
+
+
+def find_games(root: Path, split: str) -> dict[str, Path]:
+    """The playable games of a split below the data folder `root`. Raises UsageError that says what is wrong when
+    there are none."""
+    folder = root / DATA_FOLDER / split
+    if not folder.is_dir():
+        raise UsageError(f"There are no {split} games at {folder}.", _FETCH)
+    return _some(survey(folder))
+
+
+def find_games_in(folder: Path) -> dict[str, Path]:
+    """The playable games anywhere below a folder. Raises UsageError as `find_games` does."""
+    return _some(survey(folder))
+
+
+def _some(found: Survey) -> dict[str, Path]:
+    if not found.playable:
+        what = found.trouble or "none of them playable" if found.unsupported + found.unsolvable else found.trouble
+        reason = f" ({what})" if what else ""
+        raise UsageError(f"{found.folder} holds no games that can be played{reason}.", _FETCH)
+    return found.playable
