@@ -27,7 +27,7 @@ def home() -> Path:
 def shipped(room: str, name: str) -> Path | None:
     """Folder of a shipped adapter or bank: `room` is "adapters" or "memories"; None when there is none of
     that name. Found in an installed wheel and in a checkout."""
-    if not name or Path(name).name != name:
+    if Path(name).name != name or name in ("", ".."):
         return None
     for root in (PACKAGE / "shipped", PACKAGE.parent):
         if (folder := root / room / name).is_dir():

@@ -142,11 +142,11 @@ def append_trajectory(path: Path, trajectory: Trajectory) -> None:
     line = (json.dumps(to_record(trajectory), ensure_ascii=False) + "\n").encode()
     with disk_faults(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as file:
+        with path.open("ab", buffering=0) as file:
             start = file.tell()
             try:
-                file.write(line)
-                file.flush()
+                while line:
+                    line = line[file.write(line) :]
                 os.fsync(file.fileno())
             except OSError:
                 os.truncate(path, start)

@@ -17,8 +17,12 @@ from duomem_mlx.prompt import Example, Reply, Shorten
 class Writer(Protocol):
     """Tokens of a conversation in one prompt style."""
 
-    style: str
-    stop_tokens: frozenset[int]  # any of these ends an action
+    @property
+    def style(self) -> str: ...
+
+    @property
+    def stop_tokens(self) -> frozenset[int]:
+        """Any of these ends an action."""
 
     def start(self, opening: str, examples: Sequence[Example]) -> list[int]:
         """Everything before the first action."""

@@ -1,0 +1,136 @@
+import json
+import multiprocessing
+import os
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from duomem_mlx.errors import DuomemError, UsageError
+from duomem_mlx.trajectory import (
+    ENDS,
+    Step,
+    Trajectory,
+    append_trajectory,
+    from_record,
+    mend_tail,
+    read_trajectories,
+    to_record,
+)
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+STEPS = st.lists(st.builds(Step, TEXT, TEXT, st.none() | TEXT), max_size=4).map(tuple)
+TRAJECTORIES = st.builds(
+    Trajectory,
+    environment=TEXT,
+    game=TEXT,
+    split=TEXT,
+    kind=TEXT,
+    task=TEXT,
+    opening=TEXT,
+    steps=STEPS,
+    won=st.booleans(),
+    score=st.floats(0, 1),
+    end=st.sampled_from(ENDS),
+    teacher=st.dictionaries(TEXT, TEXT, max_size=2),
+    seconds=st.floats(0, 1e6),
+    tokens=st.none() | st.fixed_dictionaries({"in": st.integers(0), "out": st.integers(0)}),
+    created=TEXT,
+)
+ONE = Trajectory(
+    "e", "g/1", "train", "simple", "put mug", "a room", (Step("look", "a mug"),), True, 1.0, "won", {}, 0.5
+)
+
+
+@given(TRAJECTORIES)
+def test_what_is_written_reads_back_equal(trajectory: Trajectory) -> None:
+    line = json.dumps(to_record(trajectory), ensure_ascii=False)
+    assert from_record(json.loads(line), "it") == trajectory
+
+
+def test_the_id_is_of_the_actions_and_not_of_time() -> None:
+    later = Trajectory(**{**ONE.__dict__, "created": "2030-01-01", "seconds": 9.0})
+    other = Trajectory(**{**ONE.__dict__, "steps": (Step("inventory", "a mug"),)})
+    assert later.id == ONE.id != other.id
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        (b'{"format": 1, "won"', "not whole JSON"),
+        (b"[]", "JSON object"),
+        (b'{"format": 99}', "newer"),
+        (b'{"format": 1}', "missing"),
+        (b"\xff\xfe", "UTF-8"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path: Path, line: bytes, word: str) -> None:
+    file = tmp_path / "t.jsonl"
+    append_trajectory(file, ONE)
+    with file.open("ab") as out:
+        out.write(line + b"\n")
+    with pytest.raises(DuomemError, match=word):
+        list(read_trajectories(file))
+
+
+@pytest.mark.parametrize("field", ["won", "steps", "task", "end"])
+def test_a_field_of_another_type_is_refused(field: str) -> None:
+    with pytest.raises(DuomemError):
+        from_record({**to_record(ONE), field: 7}, "it")
+
+
+def test_no_file_and_an_empty_file_are_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no trajectories at"):
+        list(read_trajectories(tmp_path / "none.jsonl"))
+    (tmp_path / "empty.jsonl").touch()
+    with pytest.raises(UsageError, match="holds no trajectories"):
+        list(read_trajectories(tmp_path / "empty.jsonl"))
+
+
+def _append_for_ever(file: Path) -> None:
+    while True:
+        append_trajectory(file, ONE)
+
+
+def test_a_killed_writer_leaves_whole_lines_and_at_most_one_torn(tmp_path: Path) -> None:
+    file = tmp_path / "t.jsonl"
+    for _ in range(5):
+        writer = multiprocessing.get_context("spawn").Process(target=_append_for_ever, args=(file,))
+        writer.start()
+        size = file.stat().st_size if file.exists() else 0
+        while not file.exists() or file.stat().st_size <= size:
+            pass
+        os.kill(writer.pid or 0, signal.SIGKILL)
+        writer.join()
+        mend_tail(file)
+        assert all(found == ONE for found in read_trajectories(file))
+
+
+def test_a_torn_tail_is_cut_once(tmp_path: Path) -> None:
+    file = tmp_path / "t.jsonl"
+    append_trajectory(file, ONE)
+    with file.open("ab") as out:
+        out.write(b'{"torn')
+    assert mend_tail(file)
+    assert not mend_tail(file)
+    assert list(read_trajectories(file)) == [ONE]
+
+
+def _append_past_the_limit(file: Path) -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + 20, resource.RLIM_INFINITY))
+    with pytest.raises(DuomemError, match="cannot be written"):
+        append_trajectory(file, ONE)
+
+
+def test_a_full_disk_leaves_the_earlier_lines(tmp_path: Path) -> None:
+    file = tmp_path / "t.jsonl"
+    append_trajectory(file, ONE)
+    writer = multiprocessing.get_context("spawn").Process(target=_append_past_the_limit, args=(file,))
+    writer.start()
+    writer.join()
+    assert writer.exitcode == 0
+    assert list(read_trajectories(file)) == [ONE]
