@@ -41,7 +41,7 @@ TRAJECTORIES = st.builds(
     created=TEXT,
 )
 ONE = Trajectory(
-    "e", "g/1", "train", "simple", "put mug", "a room", (Step("look", "a mug"),), True, 1.0, "won", {}, 0.5
+    "e", "g/1", "train", "simple", "put mug", "a room", (Step("look", "a mug"),), True, 1.0, "won", {}, 0.5, None, "now"
 )
 
 

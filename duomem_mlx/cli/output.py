@@ -73,3 +73,8 @@ def progress(title: str, total: int | None) -> Iterator[Callable[[int, str], Non
             say(f"{title}: {done}{f'/{total}' if total else ''} {note}".rstrip())
 
     yield advance
+
+
+def line(text: str) -> None:
+    """A line of the result, on standard output at once."""
+    typer.echo(text)
