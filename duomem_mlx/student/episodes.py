@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from duomem_mlx.environment import Game
+from duomem_mlx.errors import DuomemError
 from duomem_mlx.prompt import Example, Reply
 from duomem_mlx.student.transcript import Writer
 
@@ -72,7 +73,7 @@ def play(
     """Play every entry to its end, greedily, `settings.width` at a time; turns come round by round.
 
     `refused(observation) -> bool` is the environment's own word for an action that did nothing. A game that raises
-    ends with "environment"; the others go on.
+    ends with "environment"; the others go on. Raises DuomemError when a game's start alone is past the context.
     """
     from mlx_lm.generate import BatchGenerator
 
@@ -88,8 +89,7 @@ def play(
     try:
         while True:
             for entry in waiting:
-                opening = entry.game.reset()
-                seats.append(_Seat(entry, opening, writer.start(opening, entry.examples)))
+                seats.append(_sit_down(entry, writer, settings))
                 if len(seats) == settings.width:
                     break
             if not seats:
@@ -106,6 +106,18 @@ def play(
             seats = going
     finally:
         generator.close()
+
+
+def _sit_down(entry: Entry, writer: Writer, settings: PlaySettings) -> _Seat:
+    opening = entry.game.reset()
+    tokens = writer.start(opening, entry.examples)
+    if len(tokens) + settings.max_tokens > settings.max_context_tokens:
+        raise DuomemError(
+            f"The start of game {entry.key} is {len(tokens)} tokens, more than the context of "
+            f"{settings.max_context_tokens} holds.",
+            "Use fewer memories (--k).",
+        )
+    return _Seat(entry, opening, tokens)
 
 
 def _generate(generator: Any, seats: Sequence[_Seat]) -> list[list[int]]:

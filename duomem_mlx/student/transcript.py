@@ -58,8 +58,7 @@ def plain(tokenizer: Any, text: str) -> list[int]:
 
 
 def _ends(tokenizer: Any) -> frozenset[int]:
-    ends = getattr(tokenizer, "eos_token_ids", None) or [tokenizer.eos_token_id]
-    return frozenset(ends)
+    return frozenset(tokenizer.eos_token_ids)
 
 
 @dataclass(frozen=True)

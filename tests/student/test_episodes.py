@@ -1,0 +1,123 @@
+from collections import defaultdict
+from typing import Any
+
+import pytest
+
+from duomem_mlx import prompt
+from duomem_mlx.errors import DuomemError
+from duomem_mlx.prompt import Example
+from duomem_mlx.student.episodes import Entry, PlaySettings, Turn, play
+from duomem_mlx.student.transcript import Writer, make_writer
+
+from . import tiny
+
+SETTINGS = PlaySettings(max_steps=5, max_tokens=6, width=3)
+LENGTHS = (2, 7, 1, 4, 3)
+
+
+@pytest.fixture(scope="module")
+def student() -> tiny.TinyStudent:
+    return tiny.TinyStudent(tiny.model(), tiny.tokenizer())
+
+
+def entries() -> list[Entry]:
+    return [Entry(f"g{n}", tiny.Echo(f"g{n}", n), (Example("say", "Speak."),)) for n in LENGTHS]
+
+
+def by_game(turns: Any) -> dict[str, list[Turn]]:
+    found: dict[str, list[Turn]] = defaultdict(list)
+    for turn in turns:
+        found[turn.key].append(turn)
+    return dict(found)
+
+
+def from_scratch(student: tiny.TinyStudent, writer: Writer, entry: Entry, settings: PlaySettings) -> list[str]:
+    """The plain reference: the whole history through the model for every single token, no cache."""
+    import mlx.core as mx
+
+    game = entry.game
+    tokens = writer.start(game.reset(), entry.examples)
+    actions = []
+    for _ in range(settings.max_steps):
+        answer: list[int] = []
+        while len(answer) < settings.max_tokens and not (answer and answer[-1] in writer.stop_tokens):
+            logits = student.model(mx.array([tokens + answer]))[0, -1]
+            answer.append(int(mx.argmax(logits).item()))
+        reply = writer.read(answer)
+        actions.append(reply.action or "")
+        outcome = "There was no action in that answer." if reply.action is None else game.step(reply.action)
+        if game.done:
+            break
+        tokens += answer + ([] if answer[-1] in writer.stop_tokens else writer.closing()) + writer.observation(outcome)
+    return actions
+
+
+@pytest.mark.parametrize("style", prompt.STYLES)
+@pytest.mark.parametrize("width", [1, 3])
+def test_the_same_tokens_as_a_run_without_any_cache(student: tiny.TinyStudent, style: str, width: int) -> None:
+    writer = make_writer(student.tokenizer, style, "Act.")
+    settings = PlaySettings(max_steps=5, max_tokens=6, width=width)
+    played = by_game(play(student, writer, entries(), settings))
+    for entry in entries():
+        expected = from_scratch(student, writer, entry, settings)
+        assert [turn.action for turn in played[entry.key]] == expected
+
+
+def test_every_game_is_played_to_its_end_and_each_token_computed_once(student: tiny.TinyStudent) -> None:
+    writer = make_writer(student.tokenizer, prompt.COMPACT, "Act.")
+    for key, turns in by_game(play(student, writer, entries(), SETTINGS)).items():
+        assert [turn.end is None for turn in turns] == [True] * (len(turns) - 1) + [False]
+        assert turns[-1].end in ("won", "lost", "steps")
+        assert len(turns) <= SETTINGS.max_steps
+        assert turns[0].tokens_cached == 0
+        for before, after in zip(turns, turns[1:], strict=False):
+            assert after.tokens_cached == before.tokens_cached + before.tokens_new + before.tokens_out, key
+            assert after.observation == before.outcome
+
+
+def test_a_world_that_breaks_ends_its_own_game_only(student: tiny.TinyStudent) -> None:
+    class Broken(tiny.Echo):
+        def step(self, action: str) -> str:
+            raise ValueError("the simulator died")
+
+    class AlwaysActs:
+        def __init__(self, inner: Writer) -> None:
+            self.inner = inner
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.inner, name)
+
+        def read(self, tokens: Any) -> prompt.Reply:
+            return prompt.Reply("wait")
+
+    writer: Any = AlwaysActs(make_writer(student.tokenizer, prompt.COMPACT, "Act."))
+    played = by_game(
+        play(student, writer, [Entry("bad", Broken("bad", 2)), Entry("good", tiny.Echo("good", 2))], SETTINGS)
+    )
+    assert [turn.end for turn in played["bad"]] == ["environment"]
+    assert "the simulator died" in played["bad"][0].outcome
+    assert played["good"][-1].end == "won"
+
+
+def test_what_the_student_did_wrong_is_flagged(student: tiny.TinyStudent) -> None:
+    writer = make_writer(student.tokenizer, prompt.CHAT, "Act.")
+    game = tiny.Echo("long", 99)
+    turns = list(play(student, writer, [Entry("long", game)], SETTINGS, refused=lambda text: True))
+    assert len(turns) == SETTINGS.max_steps
+    assert turns[-1].end == "steps"
+    assert all("no_action" in turn.flags or "refused" in turn.flags for turn in turns)
+    assert all(("cut" in turn.flags) == (turn.tokens_out == SETTINGS.max_tokens) for turn in turns)
+
+
+def test_a_history_past_the_context_ends_the_game(student: tiny.TinyStudent) -> None:
+    writer = make_writer(student.tokenizer, prompt.COMPACT, "Act.")
+    settings = PlaySettings(max_steps=50, max_tokens=6, max_context_tokens=950, width=1)
+    turns = list(play(student, writer, [Entry("long", tiny.Echo("long", 99))], settings))
+    assert turns[-1].end == "context"
+    assert turns[-1].tokens_cached + turns[-1].tokens_new + turns[-1].tokens_out <= 950
+
+
+def test_a_start_past_the_context_is_told(student: tiny.TinyStudent) -> None:
+    writer = make_writer(student.tokenizer, prompt.COMPACT, "Act.")
+    with pytest.raises(DuomemError, match="start of game long is 710 tokens"):
+        list(play(student, writer, [Entry("long", tiny.Echo("long", 99))], PlaySettings(max_context_tokens=250)))
