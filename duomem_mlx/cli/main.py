@@ -1,17 +1,70 @@
-"""`duomem-mlx`: the command groups put together, and how a call ends."""
+"""`duomem-mlx`: the commands put together, and how a call ends."""
 
+import errno
+import importlib
 import os
 import sys
+from pathlib import Path
+from typing import Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
+from duomem_mlx.cli.output import say
 from duomem_mlx.errors import DuomemError
+
+# A command, in the order of use -> what the list says of it. `cli/COMMAND.py` holds a function of that name or, for a
+# group, a Typer called `app`; it is imported when it is called.
+COMMANDS = {
+    "demo": "The same task without and with DuoMem, live, in a few minutes.",
+    "doctor": "What works on this machine, what is missing, and the fix.",
+    "games": "List, play, generate and fetch games.",
+    "teach": "Let a teacher play games and keep its trajectories.",
+    "trajectories": "List, show, sum up and import trajectories.",
+    "memories": "Build, search and keep banks of procedural memories.",
+    "train": "Train a LoRA adapter on trajectories.",
+    "run": "Play one game, live.",
+    "evaluate": "Play the same games with and without memories and adapter.",
+    "report": "Figures and a page from an evaluation's results.",
+    "models": "List models, and convert one.",
+    "envs": "List environments, start a new one, check one.",
+}
+
+
+class Commands(TyperGroup):
+    """Commands that are listed without being imported."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        here = Path(__file__).parent
+        for name, line in COMMANDS.items():
+            if (here / f"{name}.py").is_file():
+                self.add_command(TyperCommand(name, help=line, rich_markup_mode=None))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, listed, rest = super().resolve_command(ctx, args)
+        return name, load(str(name)) if listed else None, rest
+
+
+def load(name: str) -> Any:
+    """The command itself, from its module."""
+    module = importlib.import_module(f"duomem_mlx.cli.{name}")
+    parent = typer.Typer(rich_markup_mode=None)
+    if hasattr(module, "app"):
+        parent.add_typer(module.app, name=name, no_args_is_help=True)
+    else:
+        parent.command(name)(getattr(module, name))
+    return typer.main.get_group(parent).commands[name]
+
 
 app = typer.Typer(
     name="duomem-mlx",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"max_content_width": 100},
     help="Distil a big agent into a small one: procedural memories before the prompt, a LoRA adapter in the weights.",
 )
 
@@ -35,16 +88,66 @@ def main(
 
 def run() -> None:
     """Entry point. Exit status: 0 done, 1 failed, 2 the call's words are off, 130 stopped by Ctrl-C."""
+    sys.exit(status(app))
+
+
+def status(command: Any) -> int:
+    """Call `command` and turn whatever comes of it into an exit status and, when it failed, one sentence."""
     try:
-        app()
-    except DuomemError as error:
-        if os.environ.get("DUOMEM_DEBUG"):
-            raise
-        typer.echo(f"duomem-mlx: {error}", err=True)
-        sys.exit(error.exit_status)
+        try:
+            command()
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except SystemExit as end:
+        if end.code == 130:
+            return stopped()
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     except KeyboardInterrupt:
-        typer.echo("duomem-mlx: stopped; what was finished is saved, the same command again goes on.", err=True)
-        sys.exit(130)
+        return stopped()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        drop_output()
+        return 1
+    except Exception as error:
+        if os.environ.get("DUOMEM_DEBUG"):
+            import traceback
+
+            traceback.print_exc()
+        else:
+            say(f"duomem-mlx: {explain(error)}")
+        if isinstance(error, OSError):
+            drop_output()
+        return error.exit_status if isinstance(error, DuomemError) else 1
+    return 0
+
+
+def stopped() -> int:
+    say("duomem-mlx: stopped; what was finished is saved, the same command again goes on.")
+    return 130
+
+
+def explain(error: Exception) -> str:
+    """What went wrong and what to do, for a person."""
+    if isinstance(error, DuomemError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        where = f" ({error.filename})" if error.filename else ""
+        return f"The disk is full{where}. Free some space and run the same command again."
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}. Mend that and run the same command again."
+    if isinstance(error, MemoryError):
+        return "Memory ran out. Close other programs, or ask for less at once (--batch-size, --limit)."
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("duomem_mlx"):
+        return f"The Python package {error.name} is missing. Install duomem-mlx again, with its dependencies."
+    kind = type(error).__name__
+    text = str(error).strip().split("\n")[0]
+    return (
+        f"This is a bug: {kind}{f' ({text})' if text else ''}. "
+        "Run the same command with DUOMEM_DEBUG=1 before it, and report what it prints."
+    )
+
+
+def drop_output() -> None:
+    """Nobody reads standard output any more: keep Python from complaining about that when it ends."""
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
