@@ -62,6 +62,12 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what anoth
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, progress on standard error.")]
 PromptStyle = Annotated[
     str | None,
-    typer.Option("--prompt-style", metavar="chat|compact-1", help="How prompts are written [default: the adapter's own; chat without one]."),
+    typer.Option(
+        "--prompt-style",
+        metavar="chat|compact-1",
+        help="How prompts are written [default: the adapter's own; chat without one].",
+    ),
 ]
-GameNumber = Annotated[int, typer.Option("--number", "-n", min=1, metavar="N", help="Which game of --games, in the order of play.")]
+GameNumber = Annotated[
+    int, typer.Option("--number", "-n", min=1, metavar="N", help="Which game of --games, in the order of play.")
+]

@@ -1,0 +1,1 @@
+"""Evaluation: arms, games, statistics, and the results folder."""

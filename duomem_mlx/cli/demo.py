@@ -1,0 +1,53 @@
+"""`duomem-mlx demo`: the main job on embedded games."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from duomem_mlx.cli import options, output, wiring
+
+Count = Annotated[int, typer.Option("--limit", min=1, max=12, metavar="N", help="How many embedded games.")]
+Steps = Annotated[int, typer.Option("--max-steps", min=1, metavar="N", help="Actions a game.")]
+
+
+def demo(limit: Count = 2, max_steps: Steps = 15, json: options.Json = False) -> None:
+    """Play the same tasks without and with DuoMem, live, and compare.
+
+    It needs no ALFWorld and no network once the default student and encoder are here; it fetches them if it can.
+    """
+    from duomem_mlx.demo import GameBegun, GameOver, play_both
+    from duomem_mlx.environment import ordered
+    from duomem_mlx.errors import DuomemError
+
+    environment = wiring.open_environment(wiring.HOUSEHOLD, None, "fast")
+    games = ordered(environment, "embedded", limit)
+    adapter = wiring.adapter_path(None, None)
+    bank = wiring.open_bank(None, environment)
+    if adapter is None or bank is None:
+        raise DuomemError("The shipped adapter and memories are missing.", "Install duomem-mlx again.")
+    output.say("Loading the student twice: as it is, and with what it was taught.")
+    without = wiring.agent(environment, None, None, None, 0, None)
+    with_duomem = wiring.agent(environment, None, adapter, bank, 4, None)
+    show = output.say if json else output.line
+    over: list[GameOver] = []
+    for event in play_both(environment, without, with_duomem, games, max_steps):
+        if isinstance(event, GameBegun):
+            show(f"\n── {event.arm}: {event.task} ──")
+            for hit in event.hits:
+                show(f"remembers  {hit.memory.script}")
+            show(event.opening.strip())
+        elif isinstance(event, GameOver):
+            over.append(event)
+            show(f"{'Won' if event.won else 'Not won'} after {event.steps} actions, {event.seconds:.1f} s.")
+        else:
+            show(f"> {event.action}\n  {event.outcome.strip()}")
+    if json:
+        output.result({"max_steps": max_steps, "games": [asdict(game) for game in over]})
+        return
+    output.line("")
+    output.table(
+        ("task", "arm", "won", "actions", "seconds", "tokens"),
+        [[g.task, g.arm, "yes" if g.won else "no", str(g.steps), f"{g.seconds:.1f}", str(g.tokens)] for g in over],
+    )
+    output.hint("duomem-mlx run --number 3, or `duomem-mlx doctor` to see what else is here")

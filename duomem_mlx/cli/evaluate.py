@@ -1,0 +1,123 @@
+"""`duomem-mlx evaluate`: the same games in several arms."""
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from duomem_mlx.cli import options, output, wiring
+
+if TYPE_CHECKING:
+    from duomem_mlx.student.agent import Agent
+
+Arms = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--arm",
+        metavar="NAME",
+        help="base, memories, random-memories, adapter or duomem; repeatable [default: all but random-memories].",
+    ),
+]
+Ks = Annotated[
+    str,
+    typer.Option("--k", metavar="N,…", help="Memories in the prompt; the first names the arm, others stand beside it."),
+]
+Width = Annotated[int, typer.Option("--batch-size", min=1, metavar="N", help="Games played together.")]
+
+
+def evaluate(
+    games: options.Games = "valid_seen",
+    games_dir: options.GamesDir = None,
+    engine: options.Engine = "fast",
+    env: options.Env = "household",
+    limit: options.Limit = None,
+    arm: Arms = None,
+    model: options.Model = None,
+    adapter: options.Adapter = None,
+    memories: options.Memories = None,
+    k: Ks = "4",
+    max_steps: options.MaxSteps = 30,
+    prompt_style: options.PromptStyle = None,
+    batch_size: Width = 16,
+    seed: options.Seed = 0,
+    out: options.Out = None,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+) -> None:
+    """Play the same games with and without each axis; every episode goes to disk as it ends.
+
+    The same command again goes on where it stopped. Results: config.json, episodes/ARM/SEED/GAME.json, summary.json.
+    """
+    from duomem_mlx.environment import ordered
+    from duomem_mlx.errors import UsageError
+    from duomem_mlx.evaluation.arms import DEFAULT_ARMS, arm_named
+    from duomem_mlx.evaluation.results import TABLE_COLUMNS, table_rows
+    from duomem_mlx.evaluation.runner import Run
+    from duomem_mlx.evaluation.runner import evaluate as play_all
+    from duomem_mlx.paths import claim_run
+    from duomem_mlx.student.episodes import PlaySettings
+
+    arms = [arm_named(name) for name in dict.fromkeys(arm or DEFAULT_ARMS)]
+    ks = parse_ks(k)
+    environment = wiring.open_environment(env, games_dir, engine)
+    tasks = ordered(environment, games, limit)
+    folder = wiring.adapter_path(adapter, model)
+    if folder is None and any(a.adapter for a in arms):
+        raise UsageError(
+            "An arm needs an adapter and there is none.", "Name one with --adapter, or leave the arm out with --arm."
+        )
+    bank = wiring.open_bank(memories, environment) if any(a.memories != "none" for a in arms) else None
+    if bank is None and any(a.memories != "none" for a in arms):
+        raise UsageError(
+            "An arm needs memories and there are none.", "Name a bank with --memories, or leave the arm out with --arm."
+        )
+    settings = PlaySettings(max_steps=max_steps, width=batch_size)
+    identity = wiring.identities(model, folder, bank)
+    config = {
+        "env": env,
+        "engine": engine,
+        "games": games,
+        "limit": limit,
+        "k": ks,
+        "seed": seed,
+        "prompt_style": prompt_style,
+        "play": asdict(replace(settings, width=1)),
+        **identity,
+    }
+    results = claim_run(out, "evaluate", config, overwrite)
+    run = Run(results, environment, tasks, games, bank, ks, seed, settings)
+
+    def agent_for(with_adapter: bool) -> "Agent":
+        return wiring.agent(environment, model, folder if with_adapter else None, bank, ks[0], prompt_style, settings)
+
+    header = {
+        "split": games,
+        "max_steps": max_steps,
+        "seed": seed,
+        **identity,
+        "k": ks[0],
+        "version": wiring.version(),
+        "machine": wiring.machine(),
+    }
+    output.say(f"{len(tasks)} games of {games}, arms {', '.join(a.name for a in arms)}; results go to {results}")
+    jobs = sum(len(ks) if a.memories != "none" else 1 for a in arms)
+    with output.progress("episodes", jobs * len(tasks)) as advance:
+        summary = play_all(run, arms, agent_for, header, lambda done, total, label: advance(done, label))
+    if json:
+        output.result(summary)
+    else:
+        output.table(TABLE_COLUMNS, table_rows(summary))
+        output.hint(f"duomem-mlx run --games {games} --number 1 to watch one of these games; the figures are in {results}/summary.json")
+
+
+def parse_ks(text: str) -> list[int]:
+    """Numbers of memories out of `4` or `0,1,2,4,10`. Raises UsageError for anything else."""
+    from duomem_mlx.errors import UsageError
+
+    try:
+        ks = [int(part) for part in text.split(",")]
+    except ValueError:
+        ks = []
+    if not ks or min(ks) < 0:
+        raise UsageError(f"--k is {text!r}.", "Give one number or several with commas between, such as 0,1,2,4,10.")
+    return ks

@@ -1,0 +1,125 @@
+"""From the words of a call to the things they name: environment, student, adapter, bank."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from duomem_mlx.cli.output import say
+from duomem_mlx.environment import Environment, find_environment
+
+if TYPE_CHECKING:
+    from duomem_mlx.memory.bank import Bank
+    from duomem_mlx.student.agent import Agent
+    from duomem_mlx.student.models import Student
+
+NONE = "none"
+SHIPPED_ADAPTER = "smollm2-135m-alfworld"
+SHIPPED_BANK = "alfworld-search"
+HOUSEHOLD = "household"
+
+
+def open_environment(env: str, games_dir: Path | None, engine: str) -> Environment:
+    """The world a call names; only the household knows of engines and data folders."""
+    if env == HOUSEHOLD:
+        return find_environment(env, games_dir=games_dir, engine=engine)
+    return find_environment(env)
+
+
+def adapter_path(name: str | None, model: str | None) -> Path | None:
+    """The adapter's folder: what the user named, else the shipped one, which is for the default student only."""
+    from duomem_mlx.paths import shipped
+    from duomem_mlx.student.agent import adapter_folder
+
+    if name == NONE:
+        return None
+    if name is not None:
+        return adapter_folder(name)
+    folder = shipped("adapters", SHIPPED_ADAPTER)
+    if folder is None:
+        say("No adapter: none was named and none is shipped.")
+        return None
+    if model is not None:
+        from duomem_mlx.student.models import adapter_fits
+
+        if not adapter_fits(folder, model):
+            say(f"No adapter: the shipped {SHIPPED_ADAPTER} is for another base than {model}.")
+            return None
+    return folder
+
+
+def open_bank(name: str | None, environment: Environment) -> "Bank | None":
+    """The bank: what the user named, else the shipped one, which is for the household only."""
+    from duomem_mlx.memory.bank import Bank, find_bank
+    from duomem_mlx.paths import shipped
+
+    if name == NONE:
+        return None
+    if name is not None:
+        return Bank.open(find_bank(name))
+    folder = shipped("memories", SHIPPED_BANK)
+    if folder is None or environment.name != HOUSEHOLD:
+        say(f"No memories: none were named and none are shipped for {environment.name}.")
+        return None
+    return Bank.open(folder)
+
+
+def load(model: str | None, adapter: Path | None) -> "Student":
+    from duomem_mlx.student.models import load_student
+
+    return load_student(model, adapter=adapter)
+
+
+def agent(
+    environment: Environment,
+    model: str | None,
+    adapter: Path | None,
+    bank: "Bank | None",
+    k: int,
+    style: str | None,
+    settings: Any = None,
+) -> "Agent":
+    from duomem_mlx.student.agent import Agent, writer_for
+    from duomem_mlx.student.episodes import PlaySettings
+
+    student = load(model, adapter)
+    return Agent(student, writer_for(student, environment, style), environment, bank, k, settings or PlaySettings())
+
+
+def identities(model: str | None, adapter: Path | None, bank: "Bank | None") -> dict[str, Any]:
+    """What was evaluated, by name and by hash."""
+    from duomem_mlx.models_on_disk import locate
+
+    located = locate(model)
+    return {
+        "model": located.name,
+        "model_hash": located.identity,
+        "adapter": None if adapter is None else adapter.name,
+        "adapter_hash": None if adapter is None else file_hash(adapter / "adapters.safetensors"),
+        "memories": None if bank is None else bank.name,
+        "memories_hash": None if bank is None else bank.identity,
+    }
+
+
+def file_hash(path: Path) -> str:
+    """First 16 hex digits of a file's SHA-256. Raises UsageError when it is not there."""
+    import hashlib
+
+    from duomem_mlx.errors import UsageError
+
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError:
+        raise UsageError(f"{path} is missing.", "Name a folder that `duomem-mlx train` wrote.") from None
+
+
+def version() -> str:
+    from duomem_mlx import __version__
+
+    return __version__
+
+
+def machine() -> dict[str, Any]:
+    """Chip, device and memory, for figures that mean nothing without them."""
+    from duomem_mlx.student.models import machine_record
+
+    return machine_record()

@@ -1,0 +1,43 @@
+"""The arms of an evaluation: which of the two axes the student is given."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from duomem_mlx.errors import UsageError
+
+MemorySource = Literal["none", "bank", "random"]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row of the table."""
+
+    name: str
+    adapter: bool  # the parameter axis
+    memories: MemorySource  # the context axis
+
+    def label(self, k: int, default_k: int) -> str:
+        """Its folder and its row: the name, with `.kN` where it is not the run's first k."""
+        return self.name if k == default_k or self.memories == "none" else f"{self.name}.k{k}"
+
+
+ARMS = {
+    arm.name: arm
+    for arm in (
+        Arm("base", adapter=False, memories="none"),
+        Arm("memories", adapter=False, memories="bank"),
+        Arm("random-memories", adapter=False, memories="random"),
+        Arm("adapter", adapter=True, memories="none"),
+        Arm("duomem", adapter=True, memories="bank"),
+    )
+}
+DEFAULT_ARMS = ("base", "memories", "adapter", "duomem")
+TEACHER = "teacher"
+
+
+def arm_named(name: str) -> Arm:
+    """Raises UsageError for a name that is not an arm."""
+    try:
+        return ARMS[name]
+    except KeyError:
+        raise UsageError(f"There is no arm {name!r}.", f"Use one of {', '.join(ARMS)}.") from None

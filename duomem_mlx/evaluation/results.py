@@ -1,0 +1,145 @@
+"""A results folder: one file an episode, and the summary that follows from these files and nothing else."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from duomem_mlx.errors import DuomemError, UsageError
+from duomem_mlx.evaluation.statistics import discordant, mcnemar, wilson
+from duomem_mlx.paths import write_json
+from duomem_mlx.trajectory import Episode, episode_from_record, to_record
+
+
+def episode_path(folder: Path, arm: str, seed: int, game: str) -> Path:
+    return folder / "episodes" / arm / str(seed) / f"{game.replace('/', '__')}.json"
+
+
+def write_episode(folder: Path, seed: int, episode: Episode) -> None:
+    """Write an episode once, whole."""
+    write_json(episode_path(folder, episode.arm, seed, episode.game), to_record(episode))
+
+
+def read_episodes(folder: Path) -> dict[str, dict[int, list[Episode]]]:
+    """Episodes by arm and seed, sorted by game. Raises UsageError when there are none, DuomemError naming a file
+    that is torn."""
+    found: dict[str, dict[int, list[Episode]]] = defaultdict(lambda: defaultdict(list))
+    for path in sorted((folder / "episodes").glob("*/*/*.json")):
+        if not path.name.startswith("."):
+            found[path.parent.parent.name][int(path.parent.name)].append(read_episode(path))
+    if not found:
+        raise UsageError(f"There are no results at {folder}.", "Make some with `duomem-mlx evaluate`.")
+    return {arm: dict(seeds) for arm, seeds in found.items()}
+
+
+def read_episode(path: Path) -> Episode:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DuomemError(
+            f"The episode {path} cannot be read ({error}).", "Remove that file and evaluate again."
+        ) from None
+    return episode_from_record(record, f"The episode {path}")
+
+
+def arm_figures(episodes: Sequence[Episode], max_steps: int) -> dict[str, Any]:
+    """The figures of one arm and seed. In `steps_mean` a game not won counts `max_steps`; seconds and tokens are
+    means a game."""
+    won = [episode for episode in episodes if episode.won]
+    by_type: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for episode in episodes:
+        by_type[episode.kind][0] += episode.won
+        by_type[episode.kind][1] += 1
+    games = len(episodes)
+    flags: dict[str, int] = defaultdict(int)
+    for episode in episodes:
+        for step in episode.steps:
+            for flag in getattr(step, "flags", ()):
+                flags[flag] += 1
+    return {
+        "won": len(won),
+        "games": games,
+        "success": len(won) / games,
+        "wilson95": [round(bound, 4) for bound in wilson(len(won), games)],
+        "score_mean": _mean(episode.score for episode in episodes),
+        "steps_mean": _mean(len(e.steps) if e.won else max_steps for e in episodes),
+        "steps_mean_won": _mean(len(episode.steps) for episode in won),
+        "seconds_per_game": _mean(episode.seconds for episode in episodes),
+        "tokens_per_game": _mean(sum((episode.tokens or {}).values()) for episode in episodes),
+        "flags": dict(sorted(flags.items())),
+        "by_type": dict(sorted(by_type.items())),
+    }
+
+
+def summarise(folder: Path, header: Mapping[str, Any], max_steps: int, order: Sequence[str]) -> dict[str, Any]:
+    """Read every episode, write `summary.json`, and give back what `evaluate --json` prints. Arms stand in `order`."""
+    episodes = read_episodes(folder)
+    arms = {}
+    for label in sorted(episodes, key=lambda name: (order.index(name) if name in order else len(order), name)):
+        seeds = episodes[label]
+        each = {str(seed): arm_figures(found, max_steps) for seed, found in sorted(seeds.items())}
+        first = next(iter(each.values()))
+        arms[label] = {
+            **first,
+            **({"seeds": each, "success": _mean(f["success"] for f in each.values())} if len(each) > 1 else {}),
+        }
+    compare_with_base(arms, episodes)
+    games = max(figures["games"] for figures in arms.values())
+    summary = {"format": 1, "games": games, **header, "arms": arms}
+    write_json(folder / "summary.json", summary)
+    return summary
+
+
+def compare_with_base(arms: dict[str, dict[str, Any]], episodes: Mapping[str, Mapping[int, Sequence[Episode]]]) -> None:
+    """Add to every arm how it stands against `base` on the same games: games won by one of the two alone, exact p."""
+    if "base" not in episodes:
+        return
+    base = _verdicts(episodes["base"])
+    for label, figures in arms.items():
+        if label != "base":
+            base_only, arm_only = discordant(base, _verdicts(episodes[label]))
+            p = mcnemar(base_only, arm_only)
+            figures["against_base"] = {
+                "arm_only": arm_only,
+                "base_only": base_only,
+                "p": p,
+                "better": bool(arm_only > base_only and p < 0.05),
+            }
+
+
+def table_rows(summary: Mapping[str, Any]) -> list[list[str]]:
+    """The rows of the one table a person sees, under TABLE_COLUMNS."""
+    rows = []
+    for label, figures in summary["arms"].items():
+        low, high = figures["wilson95"]
+        against = figures.get("against_base")
+        rows.append(
+            [
+                label,
+                f"{figures['won']}/{figures['games']}",
+                f"{figures['success']:.1%} [{low:.1%}, {high:.1%}]",
+                f"{figures['steps_mean']:.1f}",
+                f"{figures['seconds_per_game']:.2f}",
+                f"{figures['tokens_per_game']:.0f}",
+                "" if against is None else f"{'yes' if against['better'] else 'cannot tell'} (p = {against['p']:.2g})",
+            ]
+        )
+    return rows
+
+
+TABLE_COLUMNS = ("arm", "won", "success [95%]", "steps", "s/game", "tokens/game", "better than base")
+
+
+def finished_games(folder: Path, arm: str, seed: int) -> set[str]:
+    """Ids, with `/` as `__`, of the games whose episode is on disk."""
+    return {path.stem for path in (folder / "episodes" / arm / str(seed)).glob("*.json") if path.name[0] != "."}
+
+
+def _verdicts(seeds: Mapping[int, Sequence[Episode]]) -> dict[str, bool]:
+    return {episode.game: episode.won for episode in seeds[min(seeds)]}
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    found = list(values)
+    return round(sum(found) / len(found), 4) if found else None

@@ -1,0 +1,163 @@
+"""Playing a set of games in several arms, each episode on disk as soon as it is over."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from duomem_mlx.environment import Environment, Game, teacher_of
+from duomem_mlx.evaluation.arms import ARMS, TEACHER, Arm
+from duomem_mlx.evaluation.results import finished_games, summarise, write_episode
+from duomem_mlx.student.agent import Agent, examples
+from duomem_mlx.student.episodes import Entry, PlaySettings, Turn, play
+from duomem_mlx.teachers.record import attempt
+from duomem_mlx.trajectory import Episode, PlayedStep
+
+if TYPE_CHECKING:
+    from duomem_mlx.memory.bank import Bank, Hit
+
+Progress = Callable[[int, int, str], None]  # games over, games in all, what is going on
+
+
+@dataclass(frozen=True)
+class Run:
+    """One evaluation: where it writes, what is played, and how."""
+
+    folder: Path
+    environment: Environment
+    games: Sequence[str]  # task ids, in the order of play
+    split: str
+    bank: "Bank | None"
+    ks: Sequence[int]  # memories in the prompt; the first one names the arm without a suffix
+    seed: int
+    settings: PlaySettings
+
+
+def evaluate(
+    run: Run,
+    arms: Sequence[Arm],
+    agent_for: Callable[[bool], Agent],
+    header: Mapping[str, Any] | None = None,
+    progress: Progress = lambda done, total, label: None,
+) -> dict[str, Any]:
+    """Play what is not on disk yet, the environment's teacher first, and write and give back the summary.
+
+    `header` is added to the summary as it is: names and hashes of what was evaluated, machine, version.
+    """
+    run_teacher(run)
+    run_arms(run, arms, agent_for, progress)
+    return summarise(run.folder, header or {}, run.settings.max_steps, [*ARMS, TEACHER])
+
+
+def run_arms(run: Run, arms: Sequence[Arm], agent_for: Callable[[bool], Agent], progress: Progress) -> None:
+    """Play what is not on disk yet. `agent_for(adapter)` gives the student with or without its adapter; it is asked
+    once each, the bare student first."""
+    jobs = [
+        (arm, k, arm.label(k, run.ks[0]))
+        for arm in sorted(arms, key=lambda arm: arm.adapter)
+        for k in (run.ks if arm.memories != "none" else run.ks[:1])
+    ]
+    total = len(jobs) * len(run.games)
+    done = 0
+    agent: Agent | None = None
+    for place, (arm, k, label) in enumerate(jobs):
+        finished = finished_games(run.folder, label, run.seed)
+        left = [game for game in run.games if game.replace("/", "__") not in finished]
+        done += len(run.games) - len(left)
+        progress(done, total, label)
+        if not left:
+            continue
+        if agent is None or arm.adapter != jobs[place - 1][0].adapter:
+            agent = agent_for(arm.adapter)
+        for _ in play_arm(run, arm, k, label, left, agent):
+            done += 1
+            progress(done, total, label)
+
+
+def play_arm(run: Run, arm: Arm, k: int, label: str, games: Sequence[str], agent: Agent) -> Iterator[Episode]:
+    """Play games of one arm together; each episode is written, then yielded, as its game ends."""
+    open_games: dict[str, tuple[Game, Sequence[Hit]]] = {}
+    openings: dict[str, str] = {}
+    turns: dict[str, list[Turn]] = {}
+
+    def entries() -> Iterator[Entry]:
+        for task_id in games:
+            game = run.environment.open(task_id)
+            hits = recall(run, arm, k, game)
+            open_games[task_id] = game, hits
+            yield Entry(task_id, game, examples(hits))
+
+    refused = getattr(run.environment, "refused", None)
+    for turn in play(agent.student, agent.writer, entries(), run.settings, refused):
+        openings.setdefault(turn.key, turn.observation)
+        turns.setdefault(turn.key, []).append(turn)
+        if turn.end is None:
+            continue
+        game, hits = open_games.pop(turn.key)
+        episode = episode_of(run, label, k, game, openings.pop(turn.key), turns.pop(turn.key), hits, agent)
+        write_episode(run.folder, run.seed, episode)
+        yield episode
+
+
+def recall(run: Run, arm: Arm, k: int, game: Game) -> "Sequence[Hit]":
+    """The memories an arm is given for a game; never one made from this very game."""
+    if arm.memories == "none" or run.bank is None or k == 0:
+        return []
+    if arm.memories == "random":
+        return run.bank.random(k, seed=run.seed, exclude_game=game.id)
+    return run.bank.search(game.task, k, exclude_game=game.id)
+
+
+def episode_of(
+    run: Run, label: str, k: int, game: Game, opening: str, turns: Sequence[Turn], hits: "Sequence[Hit]", agent: Agent
+) -> Episode:
+    end = turns[-1].end
+    kind = getattr(run.environment, "kind", lambda task_id: "")
+    return Episode(
+        environment=run.environment.name,
+        game=game.id,
+        split=game.split,
+        kind=kind(game.id),
+        task=game.task,
+        opening=opening,
+        steps=tuple(played_step(turn) for turn in turns),
+        won=end == "won",
+        score=float(game.score),
+        end=end or "steps",
+        teacher={"kind": "student", "model": agent.student.name, "prompt_style": agent.writer.style},
+        seconds=round(sum(turn.seconds for turn in turns), 4),
+        tokens={"in": sum(turn.tokens_new for turn in turns), "out": sum(turn.tokens_out for turn in turns)},
+        arm=label,
+        k=k if hits else 0,
+        memories=tuple({"id": hit.memory.id, "cosine": round(float(hit.cosine), 4)} for hit in hits),
+    )
+
+
+def played_step(turn: Turn) -> PlayedStep:
+    return PlayedStep(
+        action=turn.action,
+        observation=turn.outcome,
+        thought=turn.reply.thought,
+        tokens_new=turn.tokens_new,
+        tokens_cached=turn.tokens_cached,
+        tokens_out=turn.tokens_out,
+        seconds=round(turn.seconds, 4),
+        flags=turn.flags,
+    )
+
+
+def run_teacher(run: Run) -> bool:
+    """The ceiling: the environment's own teacher on the same games. False when it has none."""
+    if getattr(run.environment, "teacher", None) is None:
+        return False
+    finished = finished_games(run.folder, TEACHER, run.seed)
+    for task_id in run.games:
+        if task_id.replace("/", "__") in finished:
+            continue
+        found = attempt(
+            run.environment, task_id, teacher_of(run.environment), {"kind": "search"}, run.settings.max_steps
+        )
+        fields: dict[str, Any] = {name: getattr(found, name) for name in found.__dataclass_fields__}
+        steps = tuple(PlayedStep(step.action, step.observation, step.thought) for step in found.steps)
+        write_episode(run.folder, run.seed, Episode(**{**fields, "steps": steps}, arm=TEACHER))
+    return True

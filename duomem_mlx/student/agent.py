@@ -1,0 +1,87 @@
+"""A student with its adapter, its memories and its way of writing prompts: what `load_agent` gives back."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from duomem_mlx import prompt
+from duomem_mlx.environment import Environment, Game, find_environment
+from duomem_mlx.errors import UsageError
+from duomem_mlx.paths import shipped
+from duomem_mlx.prompt import Example
+from duomem_mlx.student.episodes import Entry, PlaySettings, Turn, play
+from duomem_mlx.student.models import Student, load_student
+from duomem_mlx.student.transcript import Writer, make_writer
+
+if TYPE_CHECKING:
+    from duomem_mlx.memory.bank import Bank, Hit
+
+
+@dataclass(frozen=True)
+class Agent:
+    """Plays games from task and observations. `bank` None or `k` 0 means no memories."""
+
+    student: Student
+    writer: Writer
+    environment: Environment
+    bank: "Bank | None" = None
+    k: int = 4
+    settings: PlaySettings = field(default_factory=PlaySettings)
+
+    def recall(self, game: Game) -> "list[Hit]":
+        """The memories its prompt would show for this game, best first; never one made from this very game."""
+        if self.bank is None or self.k == 0:
+            return []
+        return self.bank.search(game.task, self.k, exclude_game=game.id)
+
+    def play(self, game: Game, max_steps: int | None = None, hits: "Sequence[Hit] | None" = None) -> Iterator[Turn]:
+        """Play one game to its end, greedily, at most `max_steps` actions. `hits` are memories already recalled."""
+        settings = replace(self.settings, width=1, max_steps=max_steps or self.settings.max_steps)
+        entry = Entry(game.id, game, examples(self.recall(game) if hits is None else hits))
+        return play(self.student, self.writer, [entry], settings, getattr(self.environment, "refused", None))
+
+
+def examples(hits: "Sequence[Hit]") -> list[Example]:
+    """Memories as a prompt shows them."""
+    return [Example(hit.memory.task, hit.memory.script) for hit in hits]
+
+
+def prompt_style_of(student: Student) -> str:
+    """The style the adapter was trained in; chat where there is none."""
+    return str(student.adapter_record.get("prompt_style", prompt.CHAT)) if student.adapter else prompt.CHAT
+
+
+def writer_for(student: Student, environment: Environment, style: str | None = None) -> Writer:
+    shorten = getattr(environment, "shorten", prompt.unchanged)
+    return make_writer(student.tokenizer, style or prompt_style_of(student), environment.instructions, shorten)
+
+
+def load_agent(
+    adapter: str | Path | None = None,
+    memories: "Bank | None" = None,
+    *,
+    model: str | None = None,
+    environment: Environment | None = None,
+    k: int = 4,
+    prompt_style: str | None = None,
+) -> Agent:
+    """Load a student with an adapter and memories.
+
+    `adapter` is a folder or the name of a shipped one; None is the bare student. Raises UsageError when it is not
+    there, DuomemError when it was made for another base.
+    """
+    world = environment or find_environment("household")
+    student = load_student(model, adapter=None if adapter is None else adapter_folder(str(adapter)))
+    return Agent(student, writer_for(student, world, prompt_style), world, memories, k)
+
+
+def adapter_folder(name: str) -> Path:
+    """Folder of a shipped adapter's name or of a path. Raises UsageError when neither is there."""
+    if (folder := Path(name).expanduser()).is_dir():
+        return folder
+    if found := shipped("adapters", name):
+        return found
+    raise UsageError(
+        f"There is no adapter {name!r}.", "Name a folder, one of adapters/, or none; `duomem-mlx train` makes one."
+    )
