@@ -1,0 +1,129 @@
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import pytest
+
+from duomem_mlx import prompt
+from duomem_mlx.errors import DuomemError
+from duomem_mlx.evaluation.arms import arm_named
+from duomem_mlx.evaluation.results import read_episodes, table_rows
+from duomem_mlx.evaluation.runner import Run, evaluate
+from duomem_mlx.student.episodes import PlaySettings
+from duomem_mlx.student.transcript import make_writer
+
+from ..student import tiny
+
+GAMES = [f"train/g{n}" for n in (2, 3, 4, 5, 6)]
+ARMS = [arm_named(name) for name in ("base", "memories", "random-memories", "adapter", "duomem")]
+
+
+class Hit(NamedTuple):
+    memory: Any
+    cosine: float
+
+
+class FakeBank:
+    """Remembers every game; the id of a memory names the game it was made from."""
+
+    def __init__(self) -> None:
+        self.memories = [SimpleNamespace(id=game, task="say", script=f"Speak in {game}.") for game in GAMES]
+
+    def search(self, text: str, k: int, *, exclude_game: str) -> list[Hit]:
+        return [Hit(memory, 0.9) for memory in self.memories if memory.id != exclude_game][:k]
+
+    def random(self, k: int, *, seed: int, exclude_game: str) -> list[Hit]:
+        return [Hit(memory, 0.1) for memory in reversed(self.memories) if memory.id != exclude_game][:k]
+
+
+class World:
+    name = "echo"
+    instructions = "Say something."
+
+    def __init__(self) -> None:
+        self.opened: Counter[str] = Counter()
+
+    def tasks(self, split: str) -> list[str]:
+        return GAMES
+
+    def open(self, task_id: str) -> tiny.Echo:
+        self.opened[task_id] += 1
+        return tiny.Echo(task_id, int(task_id[-1]))
+
+    def kind(self, task_id: str) -> str:
+        return "even" if int(task_id[-1]) % 2 == 0 else "odd"
+
+
+@pytest.fixture(scope="module")
+def agent_for() -> Callable[[bool], Any]:
+    tokenizer = tiny.tokenizer()
+    students = {flag: tiny.TinyStudent(tiny.model(seed=int(flag)), tokenizer) for flag in (False, True)}
+    writer = make_writer(tokenizer, prompt.COMPACT, "Say.")
+    return lambda adapter: SimpleNamespace(student=students[adapter], writer=writer)
+
+
+def run_in(folder: Path, world: World) -> Run:
+    settings = PlaySettings(max_steps=6, max_tokens=4, width=2)
+    return Run(folder, world, GAMES, "train", FakeBank(), [2, 1], seed=0, settings=settings)  # type: ignore[arg-type]
+
+
+def figures(summary: dict[str, Any]) -> Any:
+    timeless = json.loads(json.dumps(summary))
+    for arm in timeless["arms"].values():
+        del arm["seconds_per_game"]
+    return timeless
+
+
+def test_every_game_is_on_disk_in_every_arm_and_the_summary_counts_them(tmp_path: Path, agent_for: Any) -> None:
+    summary = evaluate(run_in(tmp_path, World()), ARMS, agent_for, {"split": "train"})
+    episodes = read_episodes(tmp_path)
+    assert set(episodes) == {
+        *("base", "memories", "memories.k1", "random-memories", "random-memories.k1", "adapter", "duomem", "duomem.k1")
+    }
+    for label, seeds in episodes.items():
+        assert [episode.game for episode in seeds[0]] == GAMES
+        assert summary["arms"][label]["won"] == sum(episode.won for episode in seeds[0])
+        assert summary["arms"][label]["by_type"]["even"][1] == 3
+    assert len(table_rows(summary)) == len(episodes)
+    assert json.loads((tmp_path / "summary.json").read_text())["arms"].keys() == summary["arms"].keys()
+
+
+def test_no_prompt_holds_a_memory_of_its_own_game(tmp_path: Path, agent_for: Any) -> None:
+    evaluate(run_in(tmp_path, World()), ARMS, agent_for)
+    for seeds in read_episodes(tmp_path).values():
+        for episode in seeds[0]:
+            assert episode.game not in {memory["id"] for memory in episode.memories}
+            assert len(episode.memories) == episode.k
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", [1, 7, 19])
+def test_a_stopped_run_goes_on_without_playing_a_game_twice(tmp_path: Path, agent_for: Any, after: int) -> None:
+    whole = evaluate(run_in(tmp_path / "whole", World()), ARMS, agent_for)
+    folder = tmp_path / "stopped"
+
+    def stop(done: int, total: int, label: str) -> None:
+        if done >= after:
+            raise Stop
+
+    with pytest.raises(Stop):
+        evaluate(run_in(folder, World()), ARMS, agent_for, progress=stop)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.json")}
+    world = World()
+    assert figures(evaluate(run_in(folder, world), ARMS, agent_for)) == figures(whole)
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
+    assert sum(world.opened.values()) == 8 * len(GAMES) - len(before)
+
+
+def test_a_torn_episode_is_named(tmp_path: Path, agent_for: Any) -> None:
+    evaluate(run_in(tmp_path, World()), ARMS[:1], agent_for)
+    torn = next(tmp_path.rglob("train__g2.json"))
+    torn.write_text(torn.read_text()[:40])
+    with pytest.raises(DuomemError, match=r"train__g2\.json cannot be read.*Remove that file"):
+        read_episodes(tmp_path)
