@@ -1,0 +1,397 @@
+"""A bank of memories: kept, found by the text of a task, forgotten. One face for the live and the sealed form."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from duomem_mlx.errors import DuomemError, UsageError
+from duomem_mlx.memory.folders import replacing_folder
+from duomem_mlx.memory.index import Floats, Found, nearest, unit
+from duomem_mlx.memory.live import DATABASE, Live, Snapshot
+from duomem_mlx.memory.record import Memory, check
+from duomem_mlx.memory.sealed import HEAD, Sealed, write_sealed
+from duomem_mlx.paths import home, shipped
+
+_ENCODE_ROWS = 256
+
+
+class Encoder(Protocol):
+    """What turns text into vectors. Two encoders of the same fingerprint give the same vectors."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    @property
+    def dimensions(self) -> int: ...
+
+    def encode(self, texts: Sequence[str]) -> Floats:
+        """float32 [N, D], unit rows."""
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A memory that was found, and the cosine between its key and what was asked for."""
+
+    memory: Memory
+    cosine: float
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a bank has forgotten: neither text nor vector of `forgotten` is in it any more."""
+
+    forgotten: tuple[str, ...]
+    unknown: tuple[str, ...]  # asked for, but not there
+    left: int  # memories in the bank afterwards
+    when: str
+
+
+class Bank:
+    """Memories and the vectors they are found by. `Bank.open` and `Bank.create` make one."""
+
+    def __init__(self, store: Live | Sealed, encoder: Encoder | None) -> None:
+        self._store = store
+        self._encoder = encoder
+        if encoder is not None:
+            self._refuse_other(encoder)
+
+    @staticmethod
+    def open(path: Path | str, encoder: Encoder | None = None) -> "Bank":
+        """The bank in a folder, live or sealed. Its encoder is loaded when a text is first encoded, unless one is
+        given. Raises UsageError when there is no bank, DuomemError when it is damaged or made by another encoder."""
+        folder = Path(path)
+        return Bank(Sealed(folder) if (folder / HEAD).is_file() else Live(folder), encoder)
+
+    @staticmethod
+    def create(path: Path | str, encoder: Encoder, *, by: str = "task", built_from: str = "") -> "Bank":
+        """A new, empty, live bank. `by` says what kind of text its keys are. Raises UsageError when something is at
+        `path` already."""
+        folder = Path(path)
+        Live.create(folder, encoder.id, encoder.fingerprint, encoder.dimensions, by, built_from)
+        return Bank(Live(folder), encoder)
+
+    @staticmethod
+    @contextmanager
+    def building(
+        path: Path, encoder: Encoder, *, by: str = "task", built_from: str = "", overwrite: bool = False
+    ) -> Iterator["Bank"]:
+        """A new live bank that comes to stand at `path`, whole, when the block ends well."""
+        replaceable = (HEAD if (path / HEAD).is_file() else DATABASE) if overwrite else ""
+        with (
+            replacing_folder(path, replaceable) as part,
+            Bank.create(part, encoder, by=by, built_from=built_from) as bank,
+        ):
+            yield bank
+
+    def close(self) -> None:
+        self._store.close()
+
+    def __enter__(self) -> "Bank":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- what it is ------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return self.path.resolve().name
+
+    @property
+    def path(self) -> Path:
+        return self._store.folder
+
+    @property
+    def sealed(self) -> bool:
+        return self._store.sealed
+
+    @property
+    def encoder_id(self) -> str:
+        return self._store.encoder_id
+
+    @property
+    def fingerprint(self) -> str:
+        """Of its encoder."""
+        return self._store.fingerprint
+
+    @property
+    def dimensions(self) -> int:
+        return self._store.dimensions
+
+    @property
+    def by(self) -> str:
+        """What kind of text its memories are found by: "task" unless said otherwise when it was made."""
+        return self._store.by
+
+    @property
+    def built_from(self) -> str:
+        """Hash of what `memories build` made it from; empty where it grew in another way."""
+        return self._store.built_from
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    def __iter__(self) -> Iterator[Memory]:
+        """All memories, by id."""
+        return iter(self._store)
+
+    @property
+    def identity(self) -> str:
+        """16 hex digits that name its contents: the ids of its memories and its encoder, whatever its form."""
+        text = "\n".join([self.fingerprint, self.by, *(memory.id for memory in self)])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def get(self, prefix: str) -> Memory:
+        """The memory whose id is, or alone starts with, `prefix`. Raises UsageError when it is none or several."""
+        found = self._store.find(prefix) if prefix else []
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UsageError(f"{len(found)} memories have an id that starts with {prefix!r}.", "Give more of it.")
+        raise UsageError(f"The bank {self.path} has no memory {prefix!r}.", "`memories list` shows their ids.")
+
+    # -- finding ---------------------------------------------------------------------------------------------
+
+    def search(
+        self,
+        text: str,
+        k: int = 4,
+        *,
+        exclude_game: str | None = None,
+        per_task: int | None = 1,
+        floor: float = -1.0,
+        diversity: float = 0.0,
+    ) -> list[Hit]:
+        """The k memories nearest to `text`, best first, ties by id; fewer where the bank has no more.
+
+        text: what the keys are, by default a bare task sentence; nothing is found for an empty one. exclude_game: no
+        memory from this game. per_task: at most so many of one and the same task sentence, None for all. floor: the
+        least cosine that counts. diversity: 0 to below 1, how much a likeness to what was chosen before counts
+        against a memory (maximal marginal relevance, Carbonell and Goldstein 1998, with 1 - lambda).
+        """
+        return self.search_many([text], k, [exclude_game], per_task=per_task, floor=floor, diversity=diversity)[0]
+
+    def search_many(
+        self,
+        texts: Sequence[str],
+        k: int = 4,
+        exclude_games: Sequence[str | None] | None = None,
+        *,
+        per_task: int | None = 1,
+        floor: float = -1.0,
+        diversity: float = 0.0,
+    ) -> list[list[Hit]]:
+        """`search` for several texts in one go, with the same result."""
+        asked = [i for i, text in enumerate(texts) if text.strip()]
+        hits: list[list[Hit]] = [[] for _ in texts]
+        if k <= 0 or not asked or not len(self):
+            return hits
+        queries = self._encode([texts[i].strip() for i in asked])
+        pool = k if not diversity else max(50, 10 * k)
+        with self._store.snapshot() as seen:
+            # enough for most when copies are thinned; who finds too little asks again
+            first = nearest(seen.vectors, queries, 4 * pool)
+            for row, i in enumerate(asked):
+                excluded = exclude_games[i] if exclude_games else None
+                query = queries[row : row + 1]
+                ranked = _ranked(seen, query, first[row], pool, excluded, per_task, floor)
+                chosen = _spread(seen.vectors, ranked, k, diversity) if diversity else ranked[:k]
+                hits[i] = [hit for _, hit in chosen]
+        return hits
+
+    def random(
+        self, k: int, seed: int | str, *, exclude_game: str | None = None, per_task: int | None = 1
+    ) -> list[Hit]:
+        """k memories drawn without a look at any task, the control of a search; their cosine is given as 0.
+
+        The draw follows from the seed, the excluded game and the memories' ids, whatever form the bank has: with one
+        seed every game has its own.
+        """
+        salt = f"{seed}:{exclude_game or ''}:"
+        draw = sorted(self, key=lambda memory: hashlib.sha256(f"{salt}{memory.id}".encode()).digest())
+        return [Hit(memory, 0.0) for memory in _thinned(iter(draw), exclude_game, per_task)][: max(k, 0)]
+
+    # -- changing --------------------------------------------------------------------------------------------
+
+    def add(self, memories: Sequence[Memory]) -> list[str]:
+        """Keep memories, all or none; returns the id under which each is found. The same experience (task and
+        script) a second time makes the first one stronger.
+
+        Raises UsageError when the bank is sealed, DuomemError when a memory is not fit to be kept or the disk refuses.
+        """
+        store = self._live()
+        for memory in memories:
+            check(memory, f"The memory of {memory.task[:60]!r}")
+        return store.add(memories, self._encode([memory.key for memory in memories]))
+
+    def add_bank(self, other: "Bank") -> list[str]:
+        """Keep all memories of another bank, all or none. Vectors are taken over where its encoder is the same, and
+        made anew where not."""
+        import numpy as np
+
+        if other.by != self.by:
+            raise UsageError(f"{other.path} is found by {other.by}, {self.path} by {self.by}.", "Make a new bank.")
+        if other.fingerprint != self.fingerprint:
+            return self.add(list(other))
+        store = self._live()
+        with other._store.snapshot() as seen:
+            items = [(memory, vector) for _, memory, vector in seen.everything()]
+        vectors = np.frombuffer(b"".join(vector for _, vector in items), "<f4").reshape(-1, self.dimensions)
+        return store.add([memory for memory, _ in items], vectors)
+
+    def forget(self, ids: Sequence[str]) -> Receipt:
+        """Delete memories by their whole ids: text and vector leave in one commit, and no search finds them again."""
+        store = self._live()
+        wanted = list(dict.fromkeys(ids))
+        gone = store.forget(wanted)
+        unknown = tuple(id_ for id_ in wanted if id_ not in set(gone))
+        return Receipt(tuple(gone), unknown, len(self), datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def credit(self, ids: Sequence[str], won: bool) -> None:
+        """Count one game, won or not, for every memory that was in its prompt."""
+        self._live().credit(ids, won)
+
+    # -- keeping ---------------------------------------------------------------------------------------------
+
+    def export(self, path: Path | str, overwrite: bool = False) -> int:
+        """Write a sealed copy, whole or not at all; the same memories give the same bytes. Returns how many."""
+        with self._store.snapshot() as seen:
+            return write_sealed(
+                Path(path),
+                ((memory, vector) for _, memory, vector in seen.everything()),
+                encoder_id=self.encoder_id,
+                fingerprint=self.fingerprint,
+                dimensions=self.dimensions,
+                by=self.by,
+                built_from=self.built_from,
+                overwrite=overwrite,
+            )
+
+    def verify(self) -> list[str]:
+        """What is wrong with it, a sentence each; nothing when it is sound."""
+        return self._store.check()
+
+    # -- its encoder -----------------------------------------------------------------------------------------
+
+    def _encode(self, texts: Sequence[str]) -> Floats:
+        import numpy as np
+
+        if not texts:
+            return np.empty((0, self.dimensions), np.float32)
+        if self._encoder is None:
+            from duomem_mlx.memory.encoder import load_encoder
+
+            encoder: Encoder = load_encoder(self.encoder_id)
+            self._refuse_other(encoder)
+            self._encoder = encoder
+        distinct = list(dict.fromkeys(texts))
+        parts = [self._encoder.encode(distinct[i : i + _ENCODE_ROWS]) for i in range(0, len(distinct), _ENCODE_ROWS)]
+        try:
+            rows = unit(np.concatenate(parts), self.dimensions)
+        except ValueError as error:
+            raise DuomemError(f"The encoder {self._encoder.id} gave no usable vectors: {error}.") from None
+        place = {text: row for row, text in enumerate(distinct)}
+        return rows[[place[text] for text in texts]]
+
+    def _refuse_other(self, encoder: Encoder) -> None:
+        if (encoder.fingerprint, encoder.dimensions) != (self.fingerprint, self.dimensions):
+            raise DuomemError(
+                f"The bank {self.path} was made with the encoder {self.encoder_id} ({self.fingerprint[:12]}, "
+                f"{self.dimensions} dimensions), not with {encoder.id} ({encoder.fingerprint[:12]}, "
+                f"{encoder.dimensions} dimensions).",
+                "Use its own encoder, or make it anew with `memories import --encoder`.",
+            )
+
+    def _live(self) -> Live:
+        if isinstance(self._store, Sealed):
+            raise UsageError(f"The bank {self.path} is sealed.", "`memories import` makes a live copy of it.")
+        return self._store
+
+
+def find_bank(name: str) -> Path:
+    """The folder of the bank that `name` names: a folder, or a name under `memories/` of the package or of the
+    program's own home. Raises UsageError when there is none."""
+    folder = Path(name).expanduser()
+    if is_bank(folder):
+        return folder
+    for found in (shipped("memories", name), home() / "memories" / name if Path(name).name == name else None):
+        if found is not None and is_bank(found):
+            return found
+    what = f"The folder {folder} holds no bank." if folder.is_dir() else f"There is no bank {name!r}."
+    raise UsageError(what, "Name a folder that `memories build` or `memories export` wrote.")
+
+
+def is_bank(folder: Path) -> bool:
+    """Whether a bank of either form lies in a folder; nothing is said of its soundness."""
+    return (folder / HEAD).is_file() or (folder / DATABASE).is_file()
+
+
+_Ranked = list[tuple[int, Hit]]
+
+
+def _ranked(
+    seen: Snapshot | Sealed,
+    query: Floats,
+    found: Found,
+    wanted: int,
+    excluded: str | None,
+    per_task: int | None,
+    floor: float,
+) -> _Ranked:
+    """At least `wanted` (row, hit), best first, where the bank has so many that pass."""
+    asked = 4 * wanted
+    while True:
+        rows, cosines = found
+        memories = seen.at(rows.tolist())
+        hits = [
+            (row, Hit(memories[row], cosine))
+            for row, cosine in zip(rows.tolist(), cosines.tolist(), strict=True)
+            if row in memories and cosine >= floor
+        ]
+        hits.sort(key=lambda item: (-item[1].cosine, item[1].memory.id))
+        passing = {id(memory) for memory in _thinned((hit.memory for _, hit in hits), excluded, per_task)}
+        hits = [item for item in hits if id(item[1].memory) in passing]
+        enough = len(hits) >= wanted or len(rows) == len(seen.vectors) or float(cosines[-1]) < floor
+        if enough:
+            return hits
+        asked *= 8
+        (found,) = nearest(seen.vectors, query, asked)
+
+
+def _thinned(memories: Iterator[Memory], excluded: str | None, per_task: int | None) -> Iterator[Memory]:
+    """Those not from the excluded game, at most `per_task` of one task sentence, in their order."""
+    count = Counter[str]()
+    for memory in memories:
+        if excluded is not None and memory.source.game == excluded:
+            continue
+        task = " ".join(memory.task.casefold().split())
+        count[task] += 1
+        if per_task is None or count[task] <= per_task:
+            yield memory
+
+
+def _spread(vectors: Floats, ranked: _Ranked, k: int, diversity: float) -> _Ranked:
+    import numpy as np
+
+    rest, chosen = list(ranked), list[tuple[int, Hit]]()
+    while rest and len(chosen) < k:
+        if chosen:
+            likeness = (vectors[[row for row, _ in rest]] @ vectors[[row for row, _ in chosen]].T).max(axis=1)
+        else:
+            likeness = np.zeros(len(rest), np.float32)
+        value = [
+            (1 - diversity) * hit.cosine - diversity * float(like)
+            for (_, hit), like in zip(rest, likeness, strict=True)
+        ]
+        chosen.append(rest.pop(max(range(len(rest)), key=lambda i: (value[i], -i))))
+    return chosen

@@ -1,0 +1,394 @@
+"""A live bank: `bank.sqlite3` holds text, counters and vectors, one transaction a change; `vectors.f32` follows it."""
+
+import json
+import os
+import secrets
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from duomem_mlx.errors import DuomemError, UsageError
+from duomem_mlx.memory.folders import replacing_folder
+from duomem_mlx.memory.index import Floats
+from duomem_mlx.memory.matrix import Matrix, Stamp
+from duomem_mlx.memory.record import MAX_COUNT, Memory, Source
+
+DATABASE = "bank.sqlite3"
+MATRIX = "vectors.f32"
+FORMAT = 1
+_APPLICATION = 0x44554F4D  # "DUOM", what `file` and SQLite know the database by
+_WAIT_S = 60.0  # for another process that is writing
+_MANY_HOLES = 1000
+
+_SCHEMA = f"""
+CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE memories(
+  position INTEGER PRIMARY KEY,     -- row of vectors.f32, never given twice in a generation
+  mark INTEGER NOT NULL,            -- random; see matrix.Stamp
+  id TEXT NOT NULL UNIQUE,
+  experience TEXT NOT NULL UNIQUE,
+  task TEXT NOT NULL, script TEXT NOT NULL, steps TEXT NOT NULL, "key" TEXT NOT NULL,
+  environment TEXT NOT NULL, game TEXT NOT NULL, split TEXT NOT NULL, teacher TEXT NOT NULL,
+  trajectory TEXT NOT NULL, won INTEGER NOT NULL,
+  uses INTEGER NOT NULL, wins INTEGER NOT NULL, strength INTEGER NOT NULL, created TEXT NOT NULL,
+  vector BLOB NOT NULL              -- float32 little-endian
+);
+CREATE TABLE holes(
+  number INTEGER PRIMARY KEY,       -- 1, 2, 3 ... in the order of forgetting
+  mark INTEGER NOT NULL,
+  position INTEGER NOT NULL UNIQUE, position_mark INTEGER NOT NULL
+);
+PRAGMA application_id = {_APPLICATION};
+PRAGMA user_version = {FORMAT};
+"""
+_COLUMNS = (
+    'id, experience, task, script, steps, "key", environment, game, split, teacher, trajectory, won, '
+    "uses, wins, strength, created"
+)
+_MEMORY = (
+    'task, script, steps, "key", environment, game, split, teacher, trajectory, won, uses, wins, strength, created'
+)
+_INSERT = f"""
+INSERT INTO memories(position, mark, vector, {_COLUMNS}) VALUES({",".join("?" * 19)})
+ON CONFLICT(experience) DO UPDATE SET
+  strength = min({MAX_COUNT}, strength + excluded.strength),
+  uses = min({MAX_COUNT}, uses + excluded.uses), wins = min({MAX_COUNT}, wins + excluded.wins)
+RETURNING position, id
+"""
+
+
+class Live:
+    """The live form of a bank. Safe with several processes and threads at once."""
+
+    sealed = False
+
+    def __init__(self, folder: Path) -> None:
+        """Open the bank in `folder`. Raises UsageError when there is none, DuomemError when it cannot be read."""
+        self.folder = folder
+        self._lock = threading.RLock()
+        with _faults(folder):
+            self._db, self._writable = _connect(folder / DATABASE)
+        try:
+            with _faults(folder):
+                _check(self._db, folder)
+                meta = dict(self._db.execute("SELECT name, value FROM meta"))
+            self.encoder_id, self.fingerprint = meta["encoder"], meta["fingerprint"]
+            self.dimensions, self.by = int(meta["dimensions"]), meta["by"]
+            self.built_from = meta.get("built_from", "")
+        except BaseException as error:
+            self._db.close()
+            if isinstance(error, KeyError | ValueError):
+                raise DuomemError(f"The bank {folder} does not say which encoder made it.", _RESTORE) from None
+            raise
+        self._matrix = Matrix(folder / MATRIX, self.dimensions)
+
+    @staticmethod
+    def create(folder: Path, encoder_id: str, fingerprint: str, dimensions: int, by: str, built_from: str) -> None:
+        """Make an empty bank, whole or not at all. Raises UsageError when something is at `folder` already."""
+        meta = {
+            "encoder": encoder_id,
+            "fingerprint": fingerprint,
+            "dimensions": str(dimensions),
+            "by": by,
+            "built_from": built_from,
+            "generation": secrets.token_hex(8),
+        }
+        with replacing_folder(folder) as part, _faults(folder):
+            db = sqlite3.connect(part / DATABASE, isolation_level=None)
+            try:
+                db.execute("PRAGMA journal_mode = WAL")
+                db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA}")
+                db.executemany("INSERT INTO meta VALUES(?, ?)", meta.items())
+                db.execute("COMMIT")
+            finally:
+                db.close()
+
+    def close(self) -> None:
+        """Let go of the files; the bank cannot be used afterwards."""
+        with self._lock:
+            self._db.close()
+            self._matrix.close()
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        with self._reading():
+            stamp = self._stamp()
+        return stamp.rows - stamp.holes
+
+    @contextmanager
+    def snapshot(self) -> Iterator["Snapshot"]:
+        """The bank at one moment: its vectors, and the memories of their rows."""
+        with self._lock:
+            while True:
+                self._follow()
+                with self._reading():
+                    stamp = self._stamp()
+                    # another process may have renumbered the rows since
+                    if stamp.generation == self._matrix.stamp.generation:
+                        yield Snapshot(self._db, self._matrix.rows)
+                        return
+
+    def find(self, prefix: str) -> list[Memory]:
+        """The memories whose id starts with `prefix`, by id."""
+        query = f"SELECT {_MEMORY} FROM memories WHERE id >= ? AND id < ? ORDER BY id"
+        with self._reading():
+            return [_memory(row) for row in self._db.execute(query, (prefix, prefix + "g"))]
+
+    def __iter__(self) -> Iterator[Memory]:
+        """All memories, by id; what other processes change meanwhile may or may not be seen."""
+        query = f"SELECT id, {_MEMORY} FROM memories WHERE id > ? ORDER BY id LIMIT 500"
+        last = ""
+        while True:
+            with self._reading():
+                rows = self._db.execute(query, (last,)).fetchall()
+            yield from (_memory(row[1:]) for row in rows)
+            if not rows:
+                return
+            last = rows[-1][0]
+
+    def check(self) -> list[str]:
+        """What is wrong with the files, a sentence each: the database itself, ids, vectors, and `vectors.f32`."""
+        import numpy as np
+
+        with self.snapshot() as seen:
+            problems = [f"SQLite: {row[0]}" for row in self._db.execute("PRAGMA integrity_check(20)") if row[0] != "ok"]
+            stamp = self._stamp()
+            matrix = self._matrix.rows
+            if matrix.shape != (stamp.rows, self.dimensions):
+                problems.append(f"{MATRIX} has {len(matrix)} rows where {stamp.rows} were expected")
+                return problems
+            holes = [row for (row,) in self._db.execute("SELECT position FROM holes")]
+            if (count := self._db.execute("SELECT count(*) FROM memories").fetchone()[0]) != stamp.rows - len(holes):
+                problems.append(f"{count} memories are there where {stamp.rows - len(holes)} were expected")
+            if matrix[holes].any():
+                problems.append(f"{MATRIX} still holds what was forgotten")
+            for position, memory, vector in seen.everything():
+                if len(vector) != 4 * self.dimensions:
+                    problems.append(f"The vector of {memory.id} has {len(vector)} bytes")
+                elif not np.array_equal(np.frombuffer(vector, np.float32), matrix[position]):
+                    problems.append(f"{MATRIX} disagrees with the vector of {memory.id}")
+            wrong = self._db.execute(f"SELECT id, experience, {_MEMORY} FROM memories")
+            for id_, experience, *row in wrong:
+                memory = _memory(row)
+                if (memory.id, memory.experience) != (id_, experience):
+                    problems.append(f"The memory {id_} is not what its id says")
+        return problems
+
+    # -- changing --------------------------------------------------------------------------------------------
+
+    def add(self, memories: Sequence[Memory], vectors: Floats) -> list[str]:
+        """Keep memories with their vectors [N, D]; one that is there already makes the old one stronger. Returns the
+        ids under which they are found. All of them or, when anything goes wrong, none."""
+        found = []
+        with self._writing():
+            position = self._stamp().rows
+            for memory, vector in zip(memories, vectors.astype("<f4", copy=False), strict=True):
+                values = (position, _mark(), vector.tobytes(), *_values(memory))
+                held, id_ = self._db.execute(_INSERT, values).fetchone()
+                found.append(id_)
+                position += held == position
+        return found
+
+    def forget(self, ids: Iterable[str]) -> list[str]:
+        """Delete; returns the ids that were there. Their text is overwritten in the database, their rows with zeros."""
+        gone = []
+        with self._writing():
+            for id_ in ids:
+                row = self._db.execute("DELETE FROM memories WHERE id = ? RETURNING position, mark", (id_,)).fetchone()
+                if row is not None:
+                    self._db.execute("INSERT INTO holes VALUES(NULL, ?, ?, ?)", (_mark(), *row))
+                    gone.append(id_)
+            stamp = self._stamp()
+            if stamp.holes > max(_MANY_HOLES, stamp.rows - stamp.holes):
+                self._close_ranks()
+        if gone:
+            with self._lock, _faults(self.folder):
+                self._follow()
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return gone
+
+    def credit(self, ids: Iterable[str], won: bool) -> None:
+        """Count a game that had these memories in its prompt."""
+        with self._writing():
+            self._db.executemany(
+                "UPDATE memories SET uses = uses + 1, wins = wins + ? WHERE id = ?", [(int(won), id_) for id_ in ids]
+            )
+
+    def _close_ranks(self) -> None:
+        """Number the rows anew, without holes."""
+        positions = self._db.execute("SELECT position FROM memories ORDER BY position").fetchall()
+        moves = [(new, old) for new, (old,) in enumerate(positions) if new != old]
+        self._db.executemany("UPDATE memories SET position = ? WHERE position = ?", moves)
+        self._db.execute("DELETE FROM holes")
+        self._db.execute("UPDATE meta SET value = ? WHERE name = 'generation'", (secrets.token_hex(8),))
+
+    # -- the matrix ------------------------------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        with self._reading():
+            stamp = self._stamp()
+            if self._matrix.stamp == stamp or self._matrix.mapped() == stamp:
+                return
+            if not self._writable:
+                self._matrix.follow(stamp, self, shared=False)
+                return
+        with self._writing():  # nobody else may touch vectors.f32 meanwhile
+            self._matrix.follow(self._stamp(), self, shared=True)
+
+    def _stamp(self) -> Stamp:
+        (generation,) = self._db.execute("SELECT value FROM meta WHERE name = 'generation'").fetchone()
+        rows = self._db.execute(
+            "SELECT max(coalesce((SELECT max(position) FROM memories), -1),"
+            " coalesce((SELECT max(position) FROM holes), -1)) + 1"
+        ).fetchone()[0]
+        holes = self._db.execute("SELECT coalesce(max(number), 0) FROM holes").fetchone()[0]
+        last_row, last_hole = self.marks(rows, holes)
+        return Stamp(generation, rows, last_row, holes, last_hole)
+
+    def marks(self, rows: int, holes: int) -> tuple[int, int]:
+        row = self._db.execute(
+            "SELECT mark FROM memories WHERE position = :p"
+            " UNION ALL SELECT position_mark FROM holes WHERE position = :p",
+            {"p": rows - 1},
+        ).fetchone()
+        hole = self._db.execute("SELECT mark FROM holes WHERE number = ?", (holes,)).fetchone()
+        return (row[0] if row else 0), (hole[0] if hole else 0)
+
+    def vectors_from(self, row: int) -> Iterator[tuple[int, bytes]]:
+        return self._db.execute("SELECT position, vector FROM memories WHERE position >= ? ORDER BY position", (row,))
+
+    def holes_from(self, hole: int) -> Iterator[int]:
+        return (row for (row,) in self._db.execute("SELECT position FROM holes WHERE number > ?", (hole,)))
+
+    # -- transactions ----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        with self._lock, _faults(self.folder):
+            self._db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._db.execute("ROLLBACK")
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with self._lock, _faults(self.folder):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+
+class Snapshot:
+    """A bank at one moment. `vectors`: float32 [N, D]; rows without a memory are zero or left by a memory just
+    forgotten."""
+
+    def __init__(self, db: sqlite3.Connection, vectors: Floats) -> None:
+        self._db, self.vectors = db, vectors
+
+    def at(self, rows: Iterable[int]) -> dict[int, Memory]:
+        """The memories of these rows; a row that has none is left out."""
+        found = {}
+        for row in rows:
+            columns = self._db.execute(f"SELECT {_MEMORY} FROM memories WHERE position = ?", (row,)).fetchone()
+            if columns is not None:
+                found[row] = _memory(columns)
+        return found
+
+    def everything(self) -> Iterator[tuple[int, Memory, bytes]]:
+        """(row, memory, float32 bytes) of all memories, by id."""
+        rows = self._db.execute(f"SELECT position, vector, {_MEMORY} FROM memories ORDER BY id")
+        return ((position, _memory(rest), vector) for position, vector, *rest in rows)
+
+
+_RESTORE = "Restore it from a copy, or import an exported one."
+
+
+def _mark() -> int:
+    return secrets.randbits(62) + 1
+
+
+def _values(m: Memory) -> tuple[Any, ...]:
+    s = m.source
+    steps = json.dumps(m.steps, ensure_ascii=False)
+    origin = (s.environment, s.game, s.split, s.teacher, s.trajectory, int(s.won))
+    return (m.id, m.experience, m.task, m.script, steps, m.key, *origin, m.uses, m.wins, m.strength, m.created)
+
+
+def _memory(row: Sequence[Any]) -> Memory:
+    task, script, steps, key, environment, game, split, teacher, trajectory, won, uses, wins, strength, created = row
+    source = Source(environment, game, split, teacher, trajectory, bool(won))
+    return Memory(task, script, tuple(json.loads(steps)), source, key, uses, wins, strength, created)
+
+
+def _connect(path: Path) -> tuple[sqlite3.Connection, bool]:
+    """A connection, and whether it can write. A folder that cannot be written is read as it lies."""
+    if not path.is_file():
+        raise UsageError(f"There is no bank at {path.parent}.", "Check the path, or make one with `memories build`.")
+    ways = [("mode=rw", True), ("mode=ro", False), ("mode=ro&immutable=1", False)]
+    if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        del ways[0]
+    log = path.with_name(f"{path.name}-wal")
+    if log.is_file() and log.stat().st_size:
+        ways = [way for way in ways if "immutable" not in way[0]]  # it would not see what the log holds
+    for mode, writable in ways:
+        db = sqlite3.connect(
+            f"{path.absolute().as_uri()}?{mode}",
+            uri=True,
+            timeout=_WAIT_S,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA fullfsync = ON")
+            db.execute("PRAGMA checkpoint_fullfsync = ON")
+            db.execute("PRAGMA secure_delete = ON")
+            db.execute(f"PRAGMA journal_size_limit = {16 << 20}")
+            db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            return db, writable
+        except sqlite3.OperationalError:
+            db.close()
+            if mode == ways[-1][0]:
+                raise
+    raise AssertionError("there is always a last way")
+
+
+def _check(db: sqlite3.Connection, folder: Path) -> None:
+    if db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
+        raise DuomemError(f"{folder / DATABASE} is not a bank.", "Check the path.")
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > FORMAT:
+        raise DuomemError(
+            f"The bank {folder} has format {version}, this version reads up to {FORMAT}.",
+            "Install a newer duomem-mlx.",
+        )
+
+
+@contextmanager
+def _faults(folder: Path) -> Iterator[None]:
+    """Turn what SQLite can say into one sentence."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        text = str(error)
+        if "locked" in text or "busy" in text:
+            what, fix = f"Another process has been writing to the bank {folder} for too long.", "Try again."
+        elif "full" in text:
+            what, fix = f"The bank {folder} cannot be changed: the disk is full.", "Free some space and try again."
+        elif "readonly" in text:
+            what, fix = f"The bank {folder} cannot be changed: its folder is read-only.", "Copy it to another place."
+        else:
+            what, fix = f"The bank {folder} cannot be used: {text}.", "Check the folder and its permissions."
+        raise DuomemError(what, fix) from error
+    except sqlite3.DatabaseError as error:
+        raise DuomemError(f"The bank {folder} is damaged: {error}.", _RESTORE) from error
