@@ -46,7 +46,8 @@ def shorten(text: str) -> str:
 
 
 def grouped(things: str) -> str:
-    """A listing with instance numbers gathered under their class, in the order in which the classes appear."""
+    """A listing with instance numbers gathered under their class, in the order in which the classes appear; three or
+    more numbers in a row become a range."""
     names = _LISTED.findall(things)
     if not names:
         return things
@@ -54,7 +55,17 @@ def grouped(things: str) -> str:
     for name in names:
         thing, number = name.rsplit(" ", 1)
         numbers.setdefault(thing, []).append(int(number))
-    return ", ".join(f"{thing} {' '.join(map(str, sorted(found)))}" for thing, found in numbers.items())
+    return ", ".join(f"{thing} {' '.join(_ranges(sorted(found)))}" for thing, found in numbers.items())
+
+
+def _ranges(numbers: list[int]) -> list[str]:
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return [f"{run[0]}-{run[-1]}" if len(run) > 2 else " ".join(map(str, run)) for run in runs]
 
 
 def _fill(short: str, found: re.Match[str]) -> str:

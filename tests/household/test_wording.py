@@ -17,10 +17,12 @@ def listing(names: list[str]) -> str:
 
 
 def names_in(short: str) -> set[str]:
-    """Every name of a short text, with the numbers after a class spread over it again."""
+    """Every name of a short text, with the numbers and ranges after a class spread over it again."""
     found = set()
-    for thing, numbers in re.findall(r"([a-z]+)((?: \d+)+)", short):
-        found |= {f"{thing} {number}" for number in numbers.split()}
+    for thing, numbers in re.findall(r"([a-z]+)((?: \d+(?:-\d+)?)+)", short):
+        for span in numbers.split():
+            first, _, last = span.partition("-")
+            found |= {f"{thing} {number}" for number in range(int(first), int(last or first) + 1)}
     return found
 
 
