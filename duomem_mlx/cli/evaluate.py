@@ -107,7 +107,8 @@ def evaluate(
         output.result(summary)
     else:
         output.table(TABLE_COLUMNS, table_rows(summary))
-        output.hint(f"duomem-mlx run --games {games} --number 1 to watch one of these games; the figures are in {results}/summary.json")
+        output.say(f"All of it is in {results}.")
+        output.hint(f"duomem-mlx run --games {games} --number 1")
 
 
 def parse_ks(text: str) -> list[int]:

@@ -57,7 +57,7 @@ def play_live(agent: "Agent", game: "Game", max_steps: int, started: float, quie
         show(f"Memory   {hit.cosine:.3f}  {hit.memory.task}: {hit.memory.script}")
     show("")
     show(opening.strip())
-    steps = []
+    steps: list[dict[str, Any]] = []
     first_action_seconds = None
     end = "steps"
     for turn in agent.play(game, max_steps, hits):

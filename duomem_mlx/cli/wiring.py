@@ -9,12 +9,12 @@ from duomem_mlx.environment import Environment, find_environment
 if TYPE_CHECKING:
     from duomem_mlx.memory.bank import Bank
     from duomem_mlx.student.agent import Agent
-    from duomem_mlx.student.models import Student
 
 NONE = "none"
 SHIPPED_ADAPTER = "smollm2-135m-alfworld"
 SHIPPED_BANK = "alfworld-search"
 HOUSEHOLD = "household"
+ARCHITECTURE = ("model_type", "hidden_size", "num_hidden_layers", "vocab_size")
 
 
 def open_environment(env: str, games_dir: Path | None, engine: str) -> Environment:
@@ -25,7 +25,7 @@ def open_environment(env: str, games_dir: Path | None, engine: str) -> Environme
 
 
 def adapter_path(name: str | None, model: str | None) -> Path | None:
-    """The adapter's folder: what the user named, else the shipped one, which is for the default student only."""
+    """The adapter's folder: what the user named, else the shipped one where the model is of its base."""
     from duomem_mlx.paths import shipped
     from duomem_mlx.student.agent import adapter_folder
 
@@ -36,14 +36,24 @@ def adapter_path(name: str | None, model: str | None) -> Path | None:
     folder = shipped("adapters", SHIPPED_ADAPTER)
     if folder is None:
         say("No adapter: none was named and none is shipped.")
+    elif model is not None and (reason := other_base(folder, model)):
+        say(f"No adapter: the shipped {SHIPPED_ADAPTER} is for another base than {model} ({reason}).")
         return None
-    if model is not None:
-        from duomem_mlx.student.models import adapter_fits
-
-        if not adapter_fits(folder, model):
-            say(f"No adapter: the shipped {SHIPPED_ADAPTER} is for another base than {model}.")
-            return None
     return folder
+
+
+def other_base(adapter: Path, model: str) -> str | None:
+    """In what the model's architecture differs from the one the adapter was trained on, without loading it."""
+    from duomem_mlx.models_on_disk import locate
+    from duomem_mlx.paths import read_json
+    from duomem_mlx.student.adapters import mismatch
+
+    located = locate(model)
+    if located.kind == "gguf":
+        return None
+    config = read_json(located.path / "config.json", "model configuration")
+    inner = {**config, **config.get("text_config", {}), "model_type": config.get("model_type")}
+    return mismatch(adapter, {key: inner.get(key) for key in ARCHITECTURE})
 
 
 def open_bank(name: str | None, environment: Environment) -> "Bank | None":
@@ -62,12 +72,6 @@ def open_bank(name: str | None, environment: Environment) -> "Bank | None":
     return Bank.open(folder)
 
 
-def load(model: str | None, adapter: Path | None) -> "Student":
-    from duomem_mlx.student.models import load_student
-
-    return load_student(model, adapter=adapter)
-
-
 def agent(
     environment: Environment,
     model: str | None,
@@ -79,37 +83,28 @@ def agent(
 ) -> "Agent":
     from duomem_mlx.student.agent import Agent, writer_for
     from duomem_mlx.student.episodes import PlaySettings
+    from duomem_mlx.student.models import load_student
 
-    student = load(model, adapter)
+    student = load_student(model, adapter=adapter)
+    for warning in student.warnings:
+        say(warning)
     return Agent(student, writer_for(student, environment, style), environment, bank, k, settings or PlaySettings())
 
 
 def identities(model: str | None, adapter: Path | None, bank: "Bank | None") -> dict[str, Any]:
     """What was evaluated, by name and by hash."""
-    from duomem_mlx.models_on_disk import locate
+    from duomem_mlx.models_on_disk import STUDENT, locate
+    from duomem_mlx.student.adapters import identity
 
-    located = locate(model)
+    located = locate(model or STUDENT)
     return {
         "model": located.name,
         "model_hash": located.identity,
         "adapter": None if adapter is None else adapter.name,
-        "adapter_hash": None if adapter is None else file_hash(adapter / "adapters.safetensors"),
+        "adapter_hash": None if adapter is None else identity(adapter),
         "memories": None if bank is None else bank.name,
         "memories_hash": None if bank is None else bank.identity,
     }
-
-
-def file_hash(path: Path) -> str:
-    """First 16 hex digits of a file's SHA-256. Raises UsageError when it is not there."""
-    import hashlib
-
-    from duomem_mlx.errors import UsageError
-
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    except OSError:
-        raise UsageError(f"{path} is missing.", "Name a folder that `duomem-mlx train` wrote.") from None
 
 
 def version() -> str:
@@ -120,6 +115,6 @@ def version() -> str:
 
 def machine() -> dict[str, Any]:
     """Chip, device and memory, for figures that mean nothing without them."""
-    from duomem_mlx.student.models import machine_record
+    from duomem_mlx.student.machine import machine_record
 
     return machine_record()
