@@ -4,6 +4,7 @@ import errno
 import importlib
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -88,10 +89,10 @@ def main(
 
 def run() -> None:
     """Entry point. Exit status: 0 done, 1 failed, 2 the call's words are off, 130 stopped by Ctrl-C."""
-    sys.exit(status(app))
+    sys.exit(status(lambda: app(prog_name="duomem-mlx")))
 
 
-def status(command: Any) -> int:
+def status(command: Callable[[], Any]) -> int:
     """Call `command` and turn whatever comes of it into an exit status and, when it failed, one sentence."""
     try:
         try:
