@@ -1,0 +1,126 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from duomem_mlx.cli.main import app, status
+from duomem_mlx.trajectory import read_trajectories
+
+WORLD = "tests.teachers.corridor:Corridors"
+REPO = Path(__file__).parents[2]
+
+
+def teach(*words: str) -> int:
+    return status(lambda: app(["teach", "--env", WORLD, *words]))
+
+
+def actions(folder: Path) -> dict[str, tuple[str, ...]]:
+    return {
+        t.game: t.actions for name in ("trajectories", "failures") for t in read_trajectories(folder / f"{name}.jsonl")
+    }
+
+
+def test_what_is_won_is_kept_and_the_rest_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert teach("--out", str(tmp_path / "taught")) == 0
+    out, err = capsys.readouterr()
+    won = list(read_trajectories(tmp_path / "taught"))
+    assert len(won) == 32
+    assert all(t.won and t.teacher == {"kind": "search"} for t in won)
+    summary = json.loads((tmp_path / "taught" / "summary.json").read_text())
+    assert (summary["won"], summary["games"], len(summary["not_won"])) == (32, 40, 8)
+    assert "80.0%" in out
+    assert "walk 2 steps (train/15, 4 steps)" in err
+    assert f"duomem-mlx memories build {tmp_path / 'taught'}" in err
+
+
+def test_the_json_is_one_object_on_standard_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert teach("--limit", "10", "--out", str(tmp_path / "taught"), "--json") == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["games"] == 10
+    assert Path(summary["trajectories"]) == tmp_path / "taught" / "trajectories.jsonl"
+
+
+def test_the_same_command_plays_nothing_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    assert teach("--limit", "6") == 0
+    [folder] = Path("runs").iterdir()
+    before = (folder / "trajectories.jsonl").read_bytes()
+    assert teach("--limit", "6") == 0
+    assert (folder / "trajectories.jsonl").read_bytes() == before
+    assert "6 of 6 games were played before" in capsys.readouterr().err
+
+
+def test_another_run_keeps_off_and_overwrite_starts_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "taught")
+    assert teach("--limit", "6", "--out", out) == 0
+    before = actions(tmp_path / "taught")
+    assert teach("--limit", "7", "--out", out) == 2
+    assert "other limit" in capsys.readouterr().err
+    assert actions(tmp_path / "taught") == before
+    assert teach("--limit", "7", "--out", out, "--overwrite") == 0
+    assert len(actions(tmp_path / "taught")) == 7
+
+
+def test_nothing_won_is_a_failure_that_says_where_to_look(capsys: pytest.CaptureFixture[str]) -> None:
+    assert teach("--limit", "3", "--max-steps", "1", "--out", "none") == 1
+    err = capsys.readouterr().err
+    assert "None of 3 games was won in 1 steps." in err
+    assert f"trajectories show {Path('none/failures.jsonl')}" in err
+    assert json.loads(Path("none/summary.json").read_text())["won"] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--teacher", "remote"], "remote teacher is not in this version yet"),
+        (["--teacher", "oracle"], "There is no teacher 'oracle'"),
+        (["--games", "valid_seen"], "'valid_seen' holds no games"),
+        (["--env", "tests.teachers.corridor:Unteachable"], "has no teacher of its own"),
+        (["--env", "nowhere"], "There is no environment 'nowhere'"),
+        (["--limit", "0"], "--limit"),
+    ],
+)
+def test_a_wrong_word_is_told_before_anything_is_written(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert teach(*words) == 2
+    assert told in capsys.readouterr().err
+    assert not Path("runs").exists()
+
+
+def start(folder: Path) -> "subprocess.Popen[Any]":
+    environment = {**os.environ, "PYTHONPATH": str(REPO), "CORRIDOR_STEP_S": "0.02"}
+    command = [sys.executable, "-m", "duomem_mlx", "teach", "--env", WORLD, "--out", str(folder)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def wait_for_lines(file: Path, lines: int) -> None:
+    for _ in range(600):
+        if file.is_file() and file.read_bytes().count(b"\n") >= lines:
+            return
+        time.sleep(0.05)
+    pytest.fail(f"{file} did not grow")
+
+
+@pytest.mark.parametrize(("stop", "end"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
+def test_a_run_that_was_stopped_goes_on_to_the_same_end(tmp_path: Path, stop: signal.Signals, end: int) -> None:
+    folder = tmp_path / "stopped"
+    running = start(folder)
+    wait_for_lines(folder / "trajectories.jsonl", 1)
+    running.send_signal(stop)
+    assert running.wait(30) == end
+    told = running.communicate()[1].decode()
+    assert end < 0 or "the same command again goes on" in told
+    kept = (folder / "trajectories.jsonl").read_bytes()
+    assert 0 < kept.count(b"\n") < 32
+    (folder / "trajectories.jsonl").write_bytes(kept[:-9])  # as if the last line had been torn
+
+    assert teach("--out", str(folder)) == 0
+    assert teach("--out", str(tmp_path / "whole")) == 0
+    assert actions(folder) == actions(tmp_path / "whole")
+    assert (folder / "trajectories.jsonl").read_bytes().startswith(kept[: kept[:-9].rfind(b"\n") + 1])
