@@ -1,13 +1,18 @@
 """The household as an environment: its games by name, how to act in it, and its own teacher."""
 
+import importlib.util
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
 from duomem_mlx.environment import Game, Teacher
-from duomem_mlx.errors import UsageError
+from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.household import files, wording
+from duomem_mlx.household.engine import FastGame
+from duomem_mlx.household.logic import generation_of
+from duomem_mlx.household.reader import read_problem
 from duomem_mlx.trajectory import Trajectory
 
 ENGINES = ("fast", "textworld")
@@ -147,9 +152,24 @@ class Household:
         raise UsageError("Generated games are not there yet.")
 
     def _play(self, game_file: files.GameFile, task_id: str, split: str) -> HouseholdGame:
+        if self.engine == "fast":
+            rules = generation_of(game_file)
+            if rules is not None:
+                return FastGame(read_problem(game_file.problem), rules, game_file.plain_task_line, task_id, split)
+            _tell_unknown_rules(game_file, task_id)
         from duomem_mlx.household.textworld_engine import TextWorldGame
 
         return TextWorldGame(game_file, task_id, split)
+
+
+def _tell_unknown_rules(game_file: files.GameFile, task_id: str) -> None:
+    """Warn that TextWorld has to play; raises DuomemError where it could not, or should not be tried."""
+    what = f"The fast engine does not know the rules (domain and grammar) of {task_id}"
+    if not re.search(r"\(\s*+domain\s++alfred\s*+\)", game_file.domain[:2000]):
+        raise DuomemError(f"{what}: it is no household game.", "Fetch or generate the game again.")
+    if importlib.util.find_spec("textworld") is None or importlib.util.find_spec("alfworld") is None:
+        raise DuomemError(f"{what}.", "To let TextWorld play it, pip install 'duomem-mlx[alfworld]'.")
+    warnings.warn(f"{what}: TextWorld plays it, which is much slower.", stacklevel=3)
 
 
 def household(games_dir: Path | None = None, engine: str = "fast") -> Household:

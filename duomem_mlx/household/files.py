@@ -37,18 +37,26 @@ class GameFile:
     problem: str
 
     @property
-    def task(self) -> str:
-        """The task as one sentence, without the words before it and the stop after it. Raises DuomemError when the
-        grammar names none."""
-        return task_of(self.grammar)
+    def task_line(self) -> str:
+        """ "Your task is to: …." as the opening ends. Raises DuomemError when the grammar names none."""
+        found = _TASK.search(self.grammar)
+        if not found:
+            raise DuomemError("The game's grammar names no task.", "Fetch or generate the game again.")
+        line: str = json.loads(found["text"], strict=False)
+        return line
+
+    @property
+    def plain_task_line(self) -> str:
+        """The same. Raises DuomemError when it holds signs that TextWorld's grammar reads as more than text."""
+        line = self.task_line
+        if any(sign in line for sign in ';|"<>[]{}#\\'):
+            raise DuomemError("The game's task holds signs that are no plain text.", "Play it with --engine textworld.")
+        return line
 
 
-def task_of(grammar: str) -> str:
-    found = _TASK.search(grammar)
-    if not found:
-        raise DuomemError("The game's grammar names no task.", "Fetch or generate the game again.")
-    sentence: str = json.loads(found["text"])
-    return sentence.removeprefix("Your task is to: ").removesuffix(".")
+def task_of_line(line: str) -> str:
+    """The task alone, without the words before it and the stop after it."""
+    return line.removeprefix("Your task is to: ").removesuffix(".")
 
 
 def without_task(grammar: str) -> str:
@@ -74,9 +82,10 @@ def read_game_file(path: Path) -> GameFile:
         problem = "is empty" if not data.strip() else "is not whole JSON"
         raise DuomemError(f"The game {path} {problem}.", again) from None
     texts = [record.get(key) for key in ("pddl_domain", "grammar", "pddl_problem")] if isinstance(record, dict) else []
-    if not texts or not all(isinstance(text, str) for text in texts):
-        raise DuomemError(f"The game {path} lacks pddl_domain, grammar or pddl_problem.", again)
-    return GameFile(*texts)
+    match texts:
+        case [str(domain), str(grammar), str(problem)]:
+            return GameFile(domain, grammar, problem)
+    raise DuomemError(f"The game {path} lacks pddl_domain, grammar or pddl_problem.", again)
 
 
 def data_folder(games_dir: Path | None = None) -> Path:

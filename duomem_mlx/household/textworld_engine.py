@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from duomem_mlx.errors import DuomemError, UsageError
-from duomem_mlx.household.files import GameFile
+from duomem_mlx.household.files import GameFile, task_of_line
 
 INSTALL = "pip install 'duomem-mlx[alfworld]'"
 
@@ -23,7 +23,7 @@ class TextWorldGame:
         """Raises UsageError when the extra is not installed, DuomemError when TextWorld refuses the game."""
         self.id = game_id
         self.split = split
-        self.task = file.task
+        self.task = task_of_line(file.task_line)
         self._environment = _load(file, game_id)
         self._state: Any = None
         self._done = False
@@ -72,7 +72,6 @@ class TextWorldGame:
 def _load(file: GameFile, game_id: str) -> Any:
     try:
         with _own_arguments():
-            import fast_downward
             import textworld
             from alfworld.agents.environment.alfred_tw_env import AlfredDemangler, AlfredInfos
             from textworld.envs import PddlEnv
@@ -80,7 +79,8 @@ def _load(file: GameFile, game_id: str) -> Any:
         raise UsageError(
             f"The TextWorld engine is not installed ({error}).", f"{INSTALL}, or use --engine fast."
         ) from None
-    backend = PddlEnv(textworld.EnvInfos(won=True, admissible_commands=True, feedback=True))
+    wanted = textworld.EnvInfos(won=True, admissible_commands=True, feedback=True)
+    backend = _idle.pop() if _idle else PddlEnv(wanted)
     environment = AlfredInfos(AlfredDemangler(backend, shuffle=False))
     data = {"pddl_domain": file.domain, "grammar": file.grammar, "pddl_problem": file.problem}
     try:
@@ -89,8 +89,12 @@ def _load(file: GameFile, game_id: str) -> Any:
     except (Exception, SystemExit) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DuomemError(f"TextWorld cannot play {game_id}: {reason}.", "Fetch or generate the game again.") from None
-    weakref.finalize(environment, fast_downward.close_lib, backend.downward_lib)
+    weakref.finalize(environment, _idle.append, backend)
     return environment
+
+
+# Each backend holds a copy of the planner's library, which crashes the process when it is closed and loaded anew.
+_idle: list[Any] = []
 
 
 @contextlib.contextmanager
