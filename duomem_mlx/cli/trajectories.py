@@ -115,6 +115,6 @@ def _counts(members: "list[Trajectory]") -> dict[str, Any]:
         "won": won,
         "success": round(won / len(members), 4),
         "steps_mean": round(fmean(steps), 2),
-        "steps_median": median(steps),
+        "steps_median": float(median(steps)),
         "steps_max": max(steps),
     }

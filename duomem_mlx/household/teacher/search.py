@@ -78,10 +78,10 @@ class SearchTeacher:
         return None
 
     def _put_away(self, held: str) -> str | None:
-        """Put down what the task has no use for, at the nearest place where such things were seen."""
-        for place in self._nearest(self.room.places):
-            action = f"move {held} to {place}"
-            if self.chances.accepts(class_of(place), class_of(held)) and action not in self.room.refused:
+        """Put down what the task has no use for: at the nearest place where such things were seen, else anywhere."""
+        usual = {p for p in self.room.places if self.chances.accepts(class_of(p), class_of(held))}
+        for place in sorted(self._nearest(self.room.places), key=lambda place: place not in usual):
+            if (action := f"move {held} to {place}") not in self.room.refused:
                 return self._reach(place) or action
         return None
 

@@ -250,3 +250,15 @@ def test_the_counts_that_come_with_it_know_a_household() -> None:
     for thing, places in counts.held.items():
         for place, (times, looks) in places.items():
             assert 0 <= times <= looks, (thing, place)
+
+
+def test_what_was_never_seen_anywhere_is_put_down_where_it_can_be() -> None:
+    teacher = begin("put some mug on shelf", "desk 2, desk 1, shelf 1")
+    teacher.observe("go to desk 1", on("desk 1", "a gizmo 1"))
+    teacher.observe("take gizmo 1 from desk 1", taken("gizmo 1", "desk 1"))
+    dialogue(
+        teacher,
+        ("move gizmo 1 to desk 1", REFUSED),
+        ("go to shelf 1", on("shelf 1")),
+        ("move gizmo 1 to shelf 1", "You move the gizmo 1 to the shelf 1."),
+    )
