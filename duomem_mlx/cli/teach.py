@@ -78,7 +78,10 @@ def teach(
         output.result({**summary, "seconds": seconds, "trajectories": str(folder / WON)})
         return
     _print(summary, seconds, folder)
-    output.hint(f"duomem-mlx memories build {folder}   or   duomem-mlx train {folder}")
+    if games.startswith("valid"):
+        output.hint(f"duomem-mlx trajectories stats {folder}   (these games are for evaluation: do not train on them)")
+    else:
+        output.hint(f"duomem-mlx memories build {folder}   or   duomem-mlx train {folder}")
 
 
 def teacher_named(name: str, environment: "Environment") -> "Teacher":

@@ -39,6 +39,11 @@ def test_what_is_won_is_kept_and_the_rest_is_told(tmp_path: Path, capsys: pytest
     assert f"duomem-mlx memories build {tmp_path / 'taught'}" in err
 
 
+def test_games_for_evaluation_are_not_offered_for_training(capsys: pytest.CaptureFixture[str]) -> None:
+    assert teach("--games", "valid", "--limit", "2") == 0
+    assert "duomem-mlx train" not in capsys.readouterr().err
+
+
 def test_the_json_is_one_object_on_standard_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert teach("--limit", "10", "--out", str(tmp_path / "taught"), "--json") == 0
     summary = json.loads(capsys.readouterr().out)

@@ -56,7 +56,7 @@ class Corridors:
     instructions = "Say walk."
 
     def tasks(self, split: str) -> Sequence[str]:
-        return [f"train/{number}" for number in range(40)] if split == "train" else []
+        return [f"{split}/{number}" for number in range(40)] if split in ("train", "valid") else []
 
     def open(self, task_id: str) -> Corridor:
         return Corridor(task_id)
