@@ -90,14 +90,20 @@ class Household:
 
         Raises UsageError when there is no such game, DuomemError when its file is not whole or not a household's.
         """
+        game_file, folder = self.read(task_id)
+        if folder is None:
+            return self._play(game_file, task_id, GENERATED)
+        name = files.game_id(folder)
+        return self._play(game_file, name, name.partition("/")[0])
+
+    def read(self, task_id: str) -> tuple[files.GameFile, Path | None]:
+        """The game's file and the folder it lies in, None for a generated one. Raises as `open` does."""
         if task_id.partition(":")[0] == GENERATED:
-            return self._open_generated(_generated(task_id)[0])
+            return self._generate(task_id), None
         folder = self._folder(task_id)
         if folder is None:
-            task_id = self._remember(Path(task_id).expanduser())
-            folder = self._elsewhere[task_id]
-        game_file = files.read_game_file(folder / files.GAME_FILE)
-        return self._play(game_file, task_id, task_id.partition("/")[0])
+            folder = self._elsewhere[self._remember(Path(task_id).expanduser())]
+        return files.read_game_file(folder / files.GAME_FILE), folder
 
     def kind(self, task_id: str) -> str:
         """The task type, for fair samples and tables alone; the agent never sees it."""
@@ -148,7 +154,7 @@ class Household:
         self._elsewhere[name] = folder
         return name
 
-    def _open_generated(self, task_id: str) -> HouseholdGame:
+    def _generate(self, task_id: str) -> files.GameFile:
         raise UsageError("Generated games are not there yet.")
 
     def _play(self, game_file: files.GameFile, task_id: str, split: str) -> HouseholdGame:

@@ -1,0 +1,332 @@
+#!/usr/bin/env python3
+"""Play the same games on both engines and report the first difference of each.
+
+    python scripts/check_engine.py --games train --count 300 --steps 50 --jobs 2
+    python scripts/check_engine.py --games valid_seen --generation put --old-logic FOLDER
+
+At every step the text, the sorted valid commands and the verdict must be equal. `--generation put` plays each problem
+under ALFWorld 2.1.1's rules, with `alfred.pddl` and `alfred.twl2` from `--old-logic`. Needs the extra `alfworld` and,
+for other than generated games, ALFWorld's data. Exit status 1 when there was a difference.
+"""
+
+import argparse
+import json
+import multiprocessing
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from duomem_mlx.environment import ordered
+from duomem_mlx.household import files
+from duomem_mlx.household.engine import FastGame
+from duomem_mlx.household.environment import Household
+from duomem_mlx.household.logic import generation_of
+from duomem_mlx.household.reader import read_problem
+from duomem_mlx.household.textworld_engine import TextWorldGame
+
+POLICIES = ("random", "expert", "walkthrough", "nonsense")
+Policy = Callable[[FastGame, TextWorldGame, random.Random], Iterator[str]]
+
+
+# -- what is done ------------------------------------------------------------------------------------------------
+
+
+def any_valid(game: FastGame, rng: random.Random) -> str:
+    """A valid command, each verb as likely as the next: nearly all commands are "go to"."""
+    commands = game.valid_commands()
+    verb = rng.choice(sorted({command.split()[0] for command in commands}))
+    return rng.choice([command for command in commands if command.split()[0] == verb])
+
+
+def random_valid(game: FastGame, reference: TextWorldGame, rng: random.Random) -> Iterator[str]:
+    while True:
+        yield any_valid(game, rng)
+
+
+def walkthrough(game: FastGame, reference: TextWorldGame, rng: random.Random) -> Iterator[str]:
+    """Some wandering, then the planner's way to the goal, and some commands after the end."""
+    for _ in range(rng.randrange(30)):
+        yield any_valid(game, rng)
+    yield from reference.plan()
+    while True:
+        yield any_valid(game, rng)
+
+
+def expert(game: FastGame, reference: TextWorldGame, rng: random.Random) -> Iterator[str]:
+    """ALFWorld's hand-coded expert, which speaks of moving only."""
+    from alfworld.agents.expert import HandCodedTWAgent
+
+    put, between = game.rules.put_words
+
+    def modern(command: str) -> str:
+        return command.replace("put ", "move ", 1).replace(between, " to ") if command.startswith("put ") else command
+
+    backend, state = reference._environment.unwrapped, reference._state
+    agent = HandCodedTWAgent(max_steps=1000)
+    agent.reset(str(SPEC_FOLDERS[game.id] / files.GAME_FILE))
+    agent.observe(state["feedback"])
+    last = "look"
+    yield last
+    while True:
+        state = reference._state
+        facts = [backend._get_human_readable_fact(fact) for fact in backend._pddl_state.facts]
+        seen = {
+            "facts": facts,
+            "feedback": state["feedback"],
+            "admissible_commands": [modern(command) for command in state["admissible_commands"]],
+        }
+        try:
+            random.seed(rng.random())
+            wanted = agent.act(seen, 0, False, last)
+        except Exception:  # it gives up in many ways
+            yield from random_valid(game, reference, rng)
+            return
+        if wanted not in seen["admissible_commands"]:
+            wanted = "look"
+        last = wanted
+        yield wanted.replace("move ", f"{put} ", 1).replace(" to ", between) if wanted.startswith("move ") else wanted
+
+
+ODD = (
+    "",
+    " ",
+    "\n",
+    "\t \r\n",
+    "look\n",
+    "  inventory  ",
+    "look around",
+    "LOOK",
+    "Look",
+    "look ",
+    "help",
+    "help me",
+    "go",
+    "go to",
+    "go to ",
+    "go  to",
+    "take",
+    "take from",
+    "take  from ",
+    "move to",
+    "put in/on",
+    "put",
+    "examine",
+    "examine agent1",
+    "use",
+    "open",
+    "slice with",
+    "go to loc 1",
+    "examine loc 1",
+    "go to loc 1\x00",
+    "look\u00a0",
+    "\u2003inventory\u2003",
+    "l\u043eok",  # a Cyrillic o
+    "看看周围",
+    "انظر",
+    "go to 冰箱 1",
+    "🍎",
+    "{r}",
+    "{o.name}",
+    "%s",
+    "#look.feedback#",
+    "[nothing]",
+    "open {r}",
+    "x" * 10_000,
+    "go to " + "cabinet 1 " * 1_000,
+    "look\nlook",
+    "look;inventory",
+    "None",
+    "null",
+    "Nothing happens.",
+    "quit",
+    "restart",
+    "undo",
+    "\x1b[2J",
+)
+
+
+def nonsense(game: FastGame, reference: TextWorldGame, rng: random.Random) -> Iterator[str]:
+    """Odd commands, and commands a slip away from real ones; now and then a real one, to get about."""
+    names = [*game.world.thing_named, *game.world.place_named]
+    while True:
+        choice = rng.random()
+        if choice < 0.35:
+            yield any_valid(game, rng)
+        elif choice < 0.55:
+            yield rng.choice(ODD)
+        elif choice < 0.75:
+            a, b = rng.choice(names), rng.choice(names)
+            yield rng.choice(
+                [
+                    f"take {a} from {b}",
+                    f"put {a} in/on {b}",
+                    f"move {a} to {b}",
+                    f"open {a}",
+                    f"close {a}",
+                    f"examine {a}",
+                    f"use {a}",
+                    f"heat {a} with {b}",
+                    f"cool {a} with {b}",
+                    f"clean {a} with {b}",
+                    f"slice {a} with {b}",
+                    f"go to {a}",
+                    f"take {a}",
+                    f"put {a} on {b}",
+                    f"{a}",
+                ]
+            )
+        else:
+            yield slip(any_valid(game, rng), rng)
+
+
+def slip(command: str, rng: random.Random) -> str:
+    at = rng.randrange(len(command))
+    return rng.choice(
+        [
+            command.upper(),
+            command.title(),
+            f"  {command}\t",
+            command.replace(" ", "  ", 1),
+            command.replace(" ", "\u00a0", 1),
+            command[:at] + command[at + 1 :],
+            command[:at] + rng.choice("abcxyz 019é") + command[at:],
+            command + ".",
+            command + " 1",
+            command[:-1],
+            f"please {command}",
+            command + "\n",
+            command.replace(" to ", " in ", 1),
+            command.replace(" the ", " ", 1),
+        ]
+    )
+
+
+# -- playing -----------------------------------------------------------------------------------------------------
+
+SPEC_FOLDERS: dict[str, Path] = {}
+
+
+@dataclass(frozen=True)
+class Job:
+    game_id: str
+    file: files.GameFile
+    folder: Path | None
+    policy: str
+    steps: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    job: Job
+    steps: int
+    won: bool
+    difference: str
+    seconds: tuple[float, float]  # in the fast engine, in TextWorld
+
+
+def compare(job: Job) -> Outcome:
+    rules = generation_of(job.file)
+    if rules is None:
+        return Outcome(job, 0, False, "the rules are of neither generation", (0, 0))
+    if job.folder:
+        SPEC_FOLDERS[job.game_id] = job.folder
+    world = read_problem(job.file.problem)
+    fast = FastGame(world, rules, job.file.plain_task_line, job.game_id, "")
+    reference = TextWorldGame(job.file, job.game_id, "")
+    spent = [0.0, 0.0]
+
+    def both(call: Callable[[Any], str], command: str) -> str:
+        seen = []
+        for place, game in enumerate((fast, reference)):
+            begin = time.perf_counter()
+            text = call(game)
+            spent[place] += time.perf_counter() - begin
+            seen.append({"text": text, "won": game.won, "done": game.done, "valid": game.valid_commands()})
+        if seen[0] == seen[1]:
+            return ""
+        what = [key for key in seen[0] if seen[0][key] != seen[1][key]]
+        lines = [f"{job.game_id} ({rules.name}, {job.policy}, seed {job.seed}) after {command!r}:"]
+        for key in what:
+            lines += [f"  {key}, fast:      {seen[0][key]!r}", f"  {key}, textworld: {seen[1][key]!r}"]
+        return "\n".join(lines)
+
+    difference = both(lambda game: game.reset(), "reset")
+    rng = random.Random(f"{job.seed} {job.game_id} {job.policy}")
+    policy: Policy = {"random": random_valid, "expert": expert, "walkthrough": walkthrough, "nonsense": nonsense}[
+        job.policy
+    ]
+    steps = 0
+    commands = policy(fast, reference, rng)
+    while not difference and steps < job.steps:
+        command = next(commands)
+        difference = both(lambda game, command=command: game.step(command), command)
+        steps += 1
+    return Outcome(job, steps, fast.won, difference, (spent[0], spent[1]))
+
+
+def old_rules(file: files.GameFile, logic: Path) -> files.GameFile:
+    """The same problem and task under other rules."""
+    line = json.dumps(file.task_line)[1:-1]
+    grammar = (logic / "alfred.twl2").read_text(encoding="utf-8").replace("Your task is to: UNKNOWN GOAL.", line)
+    return files.GameFile((logic / "alfred.pddl").read_text(encoding="utf-8"), grammar, file.problem)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--games", default="valid_seen", help="a split, a folder or a file")
+    parser.add_argument("--games-dir", type=Path)
+    parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--skip", type=int, default=0, help="leave out the first N of the constant order")
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--policy", choices=(*POLICIES, "all"), help="default: each game gets the next one")
+    parser.add_argument("--generation", choices=("own", "put"), default="own")
+    parser.add_argument("--old-logic", type=Path, help="folder with ALFWorld 2.1.1's alfred.pddl and alfred.twl2")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1)
+    args = parser.parse_args()
+    if args.generation == "put" and not args.old_logic:
+        parser.error("--generation put needs --old-logic")
+
+    household = Household(args.games_dir)
+    jobs = []
+    for place, game_id in enumerate(ordered(household, args.games)[args.skip : args.skip + args.count]):
+        file, folder = household.read(game_id)
+        if args.generation == "put":
+            file = old_rules(file, args.old_logic)
+        policies = POLICIES if args.policy == "all" else [args.policy or POLICIES[place % len(POLICIES)]]
+        jobs += [
+            Job(game_id, file, folder, policy, args.steps, args.seed)
+            for policy in policies
+            if folder or policy != "expert"
+        ]
+
+    done: Counter[str] = Counter()
+    fast_s = reference_s = 0.0
+    differences = 0
+    # A process plays one game after another and is then replaced: the planner's library grows.
+    with multiprocessing.get_context("spawn").Pool(args.jobs, maxtasksperchild=40) as pool:
+        for number, outcome in enumerate(pool.imap_unordered(compare, jobs), 1):
+            done[f"{outcome.job.policy} games"] += 1
+            done["steps"] += outcome.steps
+            done["won"] += outcome.won
+            fast_s += outcome.seconds[0]
+            reference_s += outcome.seconds[1]
+            if outcome.difference:
+                differences += 1
+                print(outcome.difference, flush=True)
+            if number % 50 == 0:
+                print(f"{number}/{len(jobs)} games, {differences} differences", file=sys.stderr, flush=True)
+    counts = ", ".join(f"{count} {what}" for what, count in sorted(done.items()))
+    print(f"{len(jobs)} games, {counts}: {differences} differences")
+    print(f"seconds in step and reset: fast {fast_s:.2f}, TextWorld {reference_s:.1f}")
+    return 1 if differences else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
