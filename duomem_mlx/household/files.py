@@ -69,7 +69,7 @@ def read_game_file(path: Path) -> GameFile:
     again = "Fetch or generate the game again."
     try:
         with path.open("rb") as file:
-            data = file.read(LARGEST_BYTES + 1)
+            data = file.read(min(os.fstat(file.fileno()).st_size, LARGEST_BYTES) + 1)
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"There is no game at {path}.", "Check the path.") from None
     except (OSError, ValueError) as error:

@@ -7,6 +7,7 @@ right would be worse than none.
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NoReturn
 
 from duomem_mlx.errors import DuomemError
@@ -16,16 +17,10 @@ LARGEST = 1 << 20  # characters; ALFWorld's largest problem has some 100,000
 LONGEST_NAME = 200  # the planner's library cuts a whole command at 1,024
 
 # Possessive quantifiers: no text makes these look at a character twice.
-_PROBLEM = re.compile(
-    r"\s*+\(\s*+define\s*+\(\s*+problem\s++\w++\s*+\)\s*+\(\s*+:domain\s++alfred\s*+\)"
-    r"\s*+\(\s*+:objects\s(?P<objects>[^()]*+)\)"
-    r"\s*+\(\s*+:init\s(?P<facts>(?:\s*+\([^()]*+\))*+)\s*+\)"
-    r"\s*+(?P<goal>\(\s*+:goal\s[^:]*+)",
-    re.ASCII,
-)
-_CHARACTERS = re.compile(r"[a-z0-9_ \t\r\n()?:=-]*+")
-_FACT = re.compile(r"\(([^()]*+)\)")
+_HEAD = re.compile(r"\s*+\(\s*+define\s*+\(\s*+problem\s++\w++\s*+\)\s*+\(\s*+:domain\s++alfred\s*+\)\s*+", re.ASCII)
+_FACT = re.compile(r"\(([a-z]++) (\w++)(?: (\w++))?+\)", re.ASCII)
 _TOKEN = re.compile(r"[()]|[^\s()]++")
+_CHARACTERS = b"abcdefghijklmnopqrstuvwxyz0123456789_ \t\r\n()?:=-"
 
 _OBJECT_TRAITS = (
     "cleanable",
@@ -52,10 +47,9 @@ _SIGNATURES = {
     "inreceptacleobject": ("object", "object"),
     "receptacletype": ("receptacle", "rtype"),
     "objecttype": ("object", "otype"),
-    "cancontain": ("rtype", "otype"),
-    "openable": ("receptacle",),
-    "opened": ("receptacle",),
-    **dict.fromkeys(_OBJECT_TRAITS, ("object",)),
+    "openable": ("receptacle", ""),
+    "opened": ("receptacle", ""),
+    **dict.fromkeys(_OBJECT_TRAITS, ("object", "")),
 }
 
 _PLACE_GOAL = "(exists (?r - receptacle) (exists (?o - object) (and {facts})))"
@@ -80,8 +74,12 @@ _GOALS = {
 
 def goal_text(kind: str, thing_type: str, place_type: str) -> str:
     """The goal of a task type as a problem states it; `place_type` is the lamp's type for `look_at_obj_in_light`."""
+    return f"(:goal {_goal_body(kind, thing_type, place_type)})"
+
+
+def _goal_body(kind: str, thing_type: str, place_type: str) -> str:
     body = _GOALS[kind].replace("THING", thing_type).replace("PLACE", place_type)
-    return f"(:goal (and {' '.join(body.split())}))"
+    return f"(and {' '.join(body.split())})"
 
 
 def read_problem(text: str) -> World:
@@ -89,14 +87,24 @@ def read_problem(text: str) -> World:
     if len(text) > LARGEST:
         _refuse(f"it is longer than {LARGEST} characters")
     text = text.lower()
-    if not _CHARACTERS.fullmatch(text):
+    if text.encode(errors="replace").translate(None, _CHARACTERS):
         _refuse("it holds characters that no ALFWorld problem has")
-    sections = _PROBLEM.fullmatch(text)
-    if not sections:
-        _refuse("its sections are not those of an ALFWorld problem, or it is torn")
-    declared = _declared(sections["objects"].split())
-    facts = _facts(sections["facts"], declared)
-    return _world(declared, facts, _tokens(sections["goal"]))
+    head, _, rest = text.partition("(:objects")
+    objects, _, rest = rest.partition("(:init")
+    facts, _, goal = rest.partition("(:goal")
+    if not _HEAD.fullmatch(head):
+        _refuse("it is no problem of the domain alfred")
+    type_of = _declared(_whole(objects, "objects"))
+    before, table, after = _cut(_whole(facts, "facts"))
+    return _world(type_of, _facts(before + after, type_of), _fits(table), _TOKEN.findall(goal))
+
+
+def _whole(section: str, what: str) -> str:
+    """What stands before the section's own closing bracket."""
+    section, bracket, after = section.rpartition(")")
+    if not bracket or after.strip():
+        _refuse(f"its {what} are torn")
+    return section
 
 
 def _refuse(why: str) -> NoReturn:
@@ -106,52 +114,72 @@ def _refuse(why: str) -> NoReturn:
     )
 
 
-def _tokens(text: str) -> list[str]:
-    return _TOKEN.findall(text)
+_GOAL_TOKENS = {kind: _TOKEN.findall(f"{_goal_body(kind, 'THING', 'PLACE')}))") for kind in _GOALS}
 
 
-_GOAL_TOKENS = {kind: _tokens(f"{goal_text(kind, 'THING', 'PLACE')} )") for kind in _GOALS}
-
-
-def _declared(tokens: list[str]) -> dict[str, set[str]]:
-    """Type -> names, out of `name - type name - type …`."""
-    if len(tokens) % 3 or any(dash != "-" for dash in tokens[1::3]):
+def _declared(section: str) -> dict[str, str]:
+    """Name -> type, out of `name - type name - type …`."""
+    words = section.split()
+    names, dashes, types = words[::3], words[1::3], words[2::3]
+    if not len(names) == len(types) == dashes.count("-"):
         _refuse("its objects are not declared one by one")
-    declared: dict[str, set[str]] = defaultdict(set)
-    for name, type_ in zip(tokens[::3], tokens[2::3], strict=True):
-        declared[type_].add(name)
-    if sum(map(len, declared.values())) != len(set(tokens[::3])):
+    type_of = dict(zip(names, types, strict=True))
+    if len(type_of) != len(names) and any(type_of[name] != type_ for name, type_ in zip(names, types, strict=True)):
         _refuse("an object is declared with two types")
-    return declared
+    return type_of
 
 
-Facts = dict[str, list[list[str]]]
+Facts = dict[str, list[tuple[str, str]]]  # predicate -> the arguments of each fact, "" for a missing second
 
 
-def _facts(section: str, declared: dict[str, set[str]]) -> Facts:
-    """Predicate -> the arguments of each fact, all declared and of the right type."""
-    facts: Facts = defaultdict(list)
-    for fact in _FACT.findall(section):
-        predicate, *arguments = fact.split() or [""]
-        facts[predicate].append(arguments)
+def _facts(section: str, type_of: dict[str, str]) -> Facts:
+    """All facts but of what fits where; their arguments are declared and of the right type."""
+    facts = _split(section)
+    types = {**type_of, "": ""}
     for predicate, rows in facts.items():
-        types = _SIGNATURES.get(predicate)
-        if types is None:
+        if predicate not in _SIGNATURES:
             _refuse(f"it says {predicate[:40]!r} of something")
-        if any(len(row) != len(types) for row in rows):
-            _refuse(f"a fact {predicate!r} has too many or too few arguments")
-        for type_, column in zip(types, zip(*rows, strict=True), strict=True):
-            if not declared[type_].issuperset(column):
-                _refuse(f"a fact {predicate!r} names something that is not declared as {type_}")
+        for type_, column in zip(_SIGNATURES[predicate], zip(*rows, strict=True), strict=True):
+            if {types.get(name) for name in column} != {type_}:
+                _refuse(f"a fact {predicate!r} does not say it of {' and '.join(filter(None, _SIGNATURES[predicate]))}")
     return facts
 
 
-def _world(declared: dict[str, set[str]], facts: Facts, goal: list[str]) -> World:
+def _cut(facts: str) -> tuple[str, str, str]:
+    """The facts before what fits where, these, and those after them."""
+    start = facts.find("(cancontain ")
+    if start < 0:
+        return facts, "", ""
+    end = facts.find(")", facts.rfind("(cancontain ")) + 1
+    return facts[:start], facts[start:end], facts[end:]
+
+
+def _split(section: str) -> Facts:
+    found = _FACT.findall(section)
+    words = 2 * len(found) + sum([bool(fact[2]) for fact in found])
+    if section.count("(") != len(found) or section.count(")") != len(found) or len(section.split()) != words:
+        _refuse("something among its facts is none")
+    facts: Facts = defaultdict(list)
+    for predicate, first, second in found:
+        facts[predicate].append((first, second))
+    return facts
+
+
+@lru_cache(maxsize=512)
+def _fits(table: str) -> frozenset[tuple[str, str]]:
+    """What fits where: half of a problem's facts, and the same in all games with the same kinds of places."""
+    facts = _split(table)
+    if facts.keys() - {"cancontain"}:
+        _refuse("what fits where is not said in one piece")
+    return frozenset(facts.get("cancontain", ()))
+
+
+def _world(type_of: dict[str, str], facts: Facts, fits: frozenset[tuple[str, str]], goal: list[str]) -> World:
     location_of = _single(facts, "receptacleatlocation")
     place_type = _single(facts, "receptacletype")
     thing_type = _single(facts, "objecttype")
-    agent_at = _single(facts, "atlocation")
-    if len(agent_at) != 1:
+    agents = _single(facts, "atlocation")
+    if len(agents) != 1:
         _refuse("it has no agent, or more than one")
     if place_type.keys() != location_of.keys():
         _refuse("a place has no type or no location")
@@ -161,7 +189,7 @@ def _world(declared: dict[str, set[str]], facts: Facts, goal: list[str]) -> Worl
     number = {id_: place for place, id_ in enumerate(ids)}
 
     def marked(trait: str) -> Nouns:
-        return frozenset([number[row[0]] for row in facts.get(trait, ())])
+        return frozenset([number[id_] for id_, _ in facts.get(trait, ())])
 
     def pairs(predicate: str) -> list[tuple[int, int]]:
         return sorted({(number[a], number[b]) for a, b in facts.get(predicate, ())})
@@ -173,25 +201,24 @@ def _world(declared: dict[str, set[str]], facts: Facts, goal: list[str]) -> Worl
             _refuse("a thing is in a place that has no location")
         contents[place] += (thing,)
     places_at: dict[int, tuple[int, ...]] = {}
-    for place in contents:
-        places_at[places[place]] = (*places_at.get(places[place], ()), place)
+    for place, at in places.items():
+        places_at[at] = (*places_at.get(at, ()), place)
     inner: dict[int, tuple[int, ...]] = {}
     for thing, vessel in pairs("inreceptacleobject"):
         inner[vessel] = (*inner.get(vessel, ()), thing)
 
-    things = {number[id_]: type_ for id_, type_ in thing_type.items()}
-    named_things = [n for id_, n in number.items() if id_ in declared["object"]]
+    thing_types = {number[id_]: type_ for id_, type_ in thing_type.items()}
     place_types = {number[id_]: type_ for id_, type_ in place_type.items()}
     traits = {trait: marked(trait) for trait in (*_OBJECT_TRAITS, "openable", "opened")}
     return World(
         names=names,
-        thing_named={names[thing]: thing for thing in named_things},
+        thing_named={names[n]: n for n, id_ in enumerate(ids) if type_of[id_] == "object"},
         place_named={names[place]: place for place in places},
         location_of=places,
         places_at=places_at,
-        thing_type=things,
+        thing_type=thing_types,
         place_type=place_types,
-        fits=frozenset((place, thing) for place, thing in facts.get("cancontain", ())),
+        fits=fits,
         inner=inner,
         openable=traits["openable"],
         pickupable=traits["pickupable"],
@@ -201,9 +228,9 @@ def _world(declared: dict[str, set[str]], facts: Facts, goal: list[str]) -> Worl
         toggleable=traits["toggleable"],
         sliceable=traits["sliceable"],
         vessels=traits["isreceptacleobject"],
-        goal=_goal(goal, things, place_types, traits),
+        goal=_goal(goal, thing_types, place_types, traits),
         start=State(
-            at=number[next(iter(agent_at.values()))],
+            at=number[next(iter(agents.values()))],
             held=None,
             contents=contents,
             lying=frozenset(pairs("objectatlocation")),
@@ -221,8 +248,8 @@ def _world(declared: dict[str, set[str]], facts: Facts, goal: list[str]) -> Worl
 def _single(facts: Facts, predicate: str) -> dict[str, str]:
     """A relation in which each first argument has one second argument."""
     rows = facts.get(predicate, [])
-    found = {row[0]: row[1] for row in rows}
-    if any(found[a] != b for a, b in rows):
+    found = dict(rows)
+    if len(found) != len(rows) and any(found[a] != b for a, b in rows):
         _refuse(f"{predicate!r} is said twice of one thing")
     return found
 
