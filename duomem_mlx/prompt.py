@@ -31,7 +31,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the student said: `action` is None when there was none in it."""
+    """What the student said: `action` is None when there was none in it, and then `thought` is all it said."""
 
     action: str | None
     thought: str | None = None
@@ -105,7 +105,7 @@ def read_chat(text: str) -> Reply:
     """The first `Action:` line and the last `Thought:` line before it; what runs on after it is not read."""
     actions = list(_ACTION.finditer(text))
     if not actions:
-        return Reply(None)
+        return Reply(None, text.strip() or None)
     found = actions[0]
     thoughts = list(_THOUGHT.finditer(text, 0, found.start()))
     thought = thoughts[-1]["thought"].strip() if thoughts else None

@@ -57,6 +57,11 @@ def plain(tokenizer: Any, text: str) -> list[int]:
     return list(tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
 
 
+def _text(tokenizer: Any, tokens: Sequence[int]) -> str:
+    ends = _ends(tokenizer)
+    return str(tokenizer.decode([token for token in tokens if token not in ends]))
+
+
 def _ends(tokenizer: Any) -> frozenset[int]:
     return frozenset(tokenizer.eos_token_ids)
 
@@ -91,8 +96,7 @@ class CompactWriter:
         return plain(self.tokenizer, prompt.compact_observation(text, self.shorten))
 
     def read(self, tokens: Sequence[int]) -> Reply:
-        kept = [token for token in tokens if token not in _ends(self.tokenizer)]
-        return prompt.read_compact(self.tokenizer.decode(kept))
+        return prompt.read_compact(_text(self.tokenizer, tokens))
 
 
 @dataclass(frozen=True)
@@ -154,8 +158,7 @@ class ChatWriter:
         return self.between + plain(self.tokenizer, text.strip()) + self.after_user
 
     def read(self, tokens: Sequence[int]) -> Reply:
-        kept = [token for token in tokens if token not in self.stop_tokens]
-        return prompt.read_chat(self.tokenizer.decode(kept))
+        return prompt.read_chat(_text(self.tokenizer, tokens))
 
 
 @dataclass(frozen=True)
