@@ -68,12 +68,10 @@ def build(
                 return
     memories, left_out = _memories(kept, env)
     with (
-        output.progress("Remembering", len(memories)) as advance,
+        output.progress("Remembering", len({memory.key for memory in memories})) as advance,
         Bank.building(folder, load_encoder(encoder), built_from=built_from, overwrite=overwrite) as bank,
     ):
-        for start in range(0, len(memories), 500):
-            bank.add(memories[start : start + 500])
-            advance(min(start + 500, len(memories)), "")
+        bank.add(memories, lambda done: advance(done, "tasks"))
     with Bank.open(folder) as bank:
         _report_build(bank, kept, left_out, json)
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from duomem_mlx.memory.record import Memory, check
 from duomem_mlx.memory.sealed import HEAD, Sealed, write_sealed
 from duomem_mlx.paths import home, shipped
 
-_ENCODE_ROWS = 256
+_ENCODE_ROWS = 64
 
 
 class Encoder(Protocol):
@@ -223,16 +223,16 @@ class Bank:
 
     # -- changing --------------------------------------------------------------------------------------------
 
-    def add(self, memories: Sequence[Memory]) -> list[str]:
+    def add(self, memories: Sequence[Memory], advance: Callable[[int], object] | None = None) -> list[str]:
         """Keep memories, all or none; returns the id under which each is found. The same experience (task and
-        script) a second time makes the first one stronger.
+        script) a second time makes the first one stronger. `advance` is told how many distinct keys are encoded.
 
         Raises UsageError when the bank is sealed, DuomemError when a memory is not fit to be kept or the disk refuses.
         """
         store = self._live()
         for memory in memories:
             check(memory, f"The memory of {memory.task[:60]!r}")
-        return store.add(memories, self._encode([memory.key for memory in memories]))
+        return store.add(memories, self._encode([memory.key for memory in memories], advance))
 
     def add_bank(self, other: "Bank") -> list[str]:
         """Keep all memories of another bank, all or none. Vectors are taken over where its encoder is the same, and
@@ -283,25 +283,34 @@ class Bank:
 
     # -- its encoder -----------------------------------------------------------------------------------------
 
-    def _encode(self, texts: Sequence[str]) -> Floats:
+    def _encode(self, texts: Sequence[str], advance: Callable[[int], object] | None = None) -> Floats:
+        """float32 [N, D]. A text that is a key already has the vector of that key: an encoder's last bits depend on
+        what else it is given, and equal texts shall have equal vectors."""
         import numpy as np
 
-        if not texts:
-            return np.empty((0, self.dimensions), np.float32)
+        known = self._store.vectors_of(dict.fromkeys(texts))
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        for start in range(0, len(new), _ENCODE_ROWS):
+            some = new[start : start + _ENCODE_ROWS]
+            known.update(zip(some, (row.tobytes() for row in self._encode_new(some)), strict=True))
+            if advance is not None:
+                advance(len(known))
+        return np.frombuffer(b"".join(known[text] for text in texts), "<f4").reshape(len(texts), self.dimensions)
+
+    def _encode_new(self, texts: Sequence[str]) -> Floats:
         if self._encoder is None:
             from duomem_mlx.memory.encoder import load_encoder
 
             encoder: Encoder = load_encoder(self.encoder_id)
             self._refuse_other(encoder)
             self._encoder = encoder
-        distinct = list(dict.fromkeys(texts))
-        parts = [self._encoder.encode(distinct[i : i + _ENCODE_ROWS]) for i in range(0, len(distinct), _ENCODE_ROWS)]
         try:
-            rows = unit(np.concatenate(parts), self.dimensions)
+            rows = unit(self._encoder.encode(texts), self.dimensions)
         except ValueError as error:
             raise DuomemError(f"The encoder {self._encoder.id} gave no usable vectors: {error}.") from None
-        place = {text: row for row, text in enumerate(distinct)}
-        return rows[[place[text] for text in texts]]
+        if len(rows) != len(texts):
+            raise DuomemError(f"The encoder {self._encoder.id} gave {len(rows)} vectors for {len(texts)} texts.")
+        return rows
 
     def _refuse_other(self, encoder: Encoder) -> None:
         if (encoder.fingerprint, encoder.dimensions) != (self.fingerprint, self.dimensions):

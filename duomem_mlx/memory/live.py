@@ -10,9 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.memory.folders import replacing_folder
-from duomem_mlx.memory.index import Floats
+from duomem_mlx.memory.index import Floats, unit
 from duomem_mlx.memory.matrix import Matrix, Stamp
 from duomem_mlx.memory.record import MAX_COUNT, Memory, Source
 
@@ -36,6 +38,7 @@ CREATE TABLE memories(
   uses INTEGER NOT NULL, wins INTEGER NOT NULL, strength INTEGER NOT NULL, created TEXT NOT NULL,
   vector BLOB NOT NULL              -- float32 little-endian
 );
+CREATE INDEX memories_key ON memories("key");
 CREATE TABLE holes(
   number INTEGER PRIMARY KEY,       -- 1, 2, 3 ... in the order of forgetting
   mark INTEGER NOT NULL,
@@ -138,6 +141,13 @@ class Live:
         with self._reading():
             return [_memory(row) for row in self._db.execute(query, (prefix, prefix + "g"))]
 
+    def vectors_of(self, keys: Iterable[str]) -> dict[str, bytes]:
+        """The vectors (float32 bytes) of those keys that some memory has already."""
+        query = 'SELECT vector FROM memories WHERE "key" = ? LIMIT 1'
+        with self._reading():
+            rows = ((key, self._db.execute(query, (key,)).fetchone()) for key in keys)
+            return {key: row[0] for key, row in rows if row is not None}
+
     def __iter__(self) -> Iterator[Memory]:
         """All memories, by id; what other processes change meanwhile may or may not be seen."""
         query = f"SELECT id, {_MEMORY} FROM memories WHERE id > ? ORDER BY id LIMIT 500"
@@ -152,30 +162,46 @@ class Live:
 
     def check(self) -> list[str]:
         """What is wrong with the files, a sentence each: the database itself, ids, vectors, and `vectors.f32`."""
-        import numpy as np
-
-        with self.snapshot() as seen:
+        with self._reading():
             problems = [f"SQLite: {row[0]}" for row in self._db.execute("PRAGMA integrity_check(20)") if row[0] != "ok"]
             stamp = self._stamp()
-            matrix = self._matrix.rows
-            if matrix.shape != (stamp.rows, self.dimensions):
-                problems.append(f"{MATRIX} has {len(matrix)} rows where {stamp.rows} were expected")
-                return problems
-            holes = [row for (row,) in self._db.execute("SELECT position FROM holes")]
-            if (count := self._db.execute("SELECT count(*) FROM memories").fetchone()[0]) != stamp.rows - len(holes):
-                problems.append(f"{count} memories are there where {stamp.rows - len(holes)} were expected")
-            if matrix[holes].any():
+            count, holes = self._db.execute(
+                "SELECT (SELECT count(*) FROM memories), (SELECT count(*) FROM holes)"
+            ).fetchone()
+            if (count, holes) != (stamp.rows - stamp.holes, stamp.holes):
+                problems.append(f"{count} memories and {holes} holes are there, which do not make {stamp.rows} rows")
+            problems += self._check_memories()
+        if problems:
+            return problems  # what follows a broken database is no matter
+        return self._check_matrix()
+
+    def _check_memories(self) -> list[str]:
+        problems = []
+        for id_, experience, vector, *row in self._db.execute(
+            f"SELECT id, experience, vector, {_MEMORY} FROM memories"
+        ):
+            memory = _memory(row)
+            if (memory.id, memory.experience) != (id_, experience):
+                problems.append(f"The memory {id_} is not what its id says")
+            if len(vector) != 4 * self.dimensions:
+                problems.append(f"The vector of {id_} has {len(vector)} bytes, not {4 * self.dimensions}")
+                continue
+            try:
+                unit(np.frombuffer(vector, "<f4").reshape(1, -1), self.dimensions)
+            except ValueError:
+                problems.append(f"The vector of {id_} is not of unit length")
+        return problems
+
+    def _check_matrix(self) -> list[str]:
+        with self.snapshot() as seen:
+            matrix = seen.vectors
+            problems = [
+                f"{MATRIX} disagrees with the vector of {memory.id}"
+                for position, memory, vector in seen.everything()
+                if matrix[position].tobytes() != vector
+            ]
+            if matrix[[row for (row,) in self._db.execute("SELECT position FROM holes")]].any():
                 problems.append(f"{MATRIX} still holds what was forgotten")
-            for position, memory, vector in seen.everything():
-                if len(vector) != 4 * self.dimensions:
-                    problems.append(f"The vector of {memory.id} has {len(vector)} bytes")
-                elif not np.array_equal(np.frombuffer(vector, np.float32), matrix[position]):
-                    problems.append(f"{MATRIX} disagrees with the vector of {memory.id}")
-            wrong = self._db.execute(f"SELECT id, experience, {_MEMORY} FROM memories")
-            for id_, experience, *row in wrong:
-                memory = _memory(row)
-                if (memory.id, memory.experience) != (id_, experience):
-                    problems.append(f"The memory {id_} is not what its id says")
         return problems
 
     # -- changing --------------------------------------------------------------------------------------------
@@ -386,9 +412,13 @@ def _faults(folder: Path) -> Iterator[None]:
         elif "full" in text:
             what, fix = f"The bank {folder} cannot be changed: the disk is full.", "Free some space and try again."
         elif "readonly" in text:
-            what, fix = f"The bank {folder} cannot be changed: its folder is read-only.", "Copy it to another place."
+            what = f"The bank {folder} cannot be changed: its folder is read-only or the disk is full."
+            fix = "Free some space, or copy it to another place."
         else:
-            what, fix = f"The bank {folder} cannot be used: {text}.", "Check the folder and its permissions."
+            what, fix = (
+                f"The bank {folder} cannot be used: {text}.",
+                "Check the folder, its permissions and the space left.",
+            )
         raise DuomemError(what, fix) from error
     except sqlite3.DatabaseError as error:
         raise DuomemError(f"The bank {folder} is damaged: {error}.", _RESTORE) from error

@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from duomem_mlx.errors import DuomemError
 from duomem_mlx.memory.index import Floats
 
 _HEADER = struct.Struct("<8sII16sQqQq")  # magic, format, dimensions, then the stamp
@@ -208,7 +209,10 @@ def _runs(vectors: Iterable[tuple[int, bytes]], row_bytes: int) -> Iterator[tupl
     start, parts = 0, list[bytes]()
     for row, data in vectors:
         if len(data) != row_bytes:
-            raise OSError(f"the vector of row {row} has {len(data)} bytes, not {row_bytes}")
+            raise DuomemError(
+                f"The bank is damaged: a vector has {len(data)} bytes, not {row_bytes}.",
+                "`memories verify` says which.",
+            )
         if parts and (row != start + len(parts) or len(parts) == _ROWS_A_WRITE):
             yield start, b"".join(parts)
             parts = []

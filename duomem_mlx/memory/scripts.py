@@ -10,7 +10,7 @@ from duomem_mlx.trajectory import Trajectory
 
 Write = Callable[[Trajectory], str]
 
-_INSTANCE = re.compile(r"(?<=[^\W\d]) \d+\b")  # the number in "sofa 1"
+_INSTANCE = re.compile(r"(?<=[^\W\d]) \d+\b(?!\.\d)")  # the number in "sofa 1"
 
 
 def memory_of(trajectory: Trajectory, write: Write | None = None) -> Memory:

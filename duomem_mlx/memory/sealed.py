@@ -56,6 +56,7 @@ class Sealed:
             raise _broken(folder / MEMORIES, "its memories are not each there once, by id")
         if len(self._memories) != head["count"]:
             raise _broken(folder / MEMORIES, f"it has {len(self._memories)} memories, not {head['count']}")
+        self._row_of_key = {memory.key: row for row, memory in enumerate(self._memories)}
         self._vectors = _read_vectors(folder / VECTORS, head["count"], self.dimensions)
 
     def close(self) -> None:
@@ -72,6 +73,10 @@ class Sealed:
         start = bisect_left(self._ids, prefix)
         end = bisect_left(self._ids, prefix + "g")
         return self._memories[start:end]
+
+    def vectors_of(self, keys: Iterable[str]) -> dict[str, bytes]:
+        """The vectors (float32 bytes) of those keys that some memory has."""
+        return {key: self._vectors[row].tobytes() for key in keys if (row := self._row_of_key.get(key)) is not None}
 
     @contextmanager
     def snapshot(self) -> Iterator["Sealed"]:

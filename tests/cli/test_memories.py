@@ -1,0 +1,187 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from duomem_mlx.cli.main import app, status
+from duomem_mlx.memory import encoder
+from duomem_mlx.memory.bank import Bank
+from duomem_mlx.trajectory import append_trajectory
+from tests.memory.hashing import HashingEncoder
+from tests.memory.test_scripts import trajectory
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
+    monkeypatch.setattr(encoder, "load_encoder", lambda name=None: HashingEncoder(name=name or "hashing"))
+
+    def made(*words: object) -> tuple[int, str, str]:
+        code = status(lambda: app(["memories", *map(str, words)]))
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return made
+
+
+@pytest.fixture
+def played(tmp_path: Path) -> Path:
+    file = tmp_path / "trajectories.jsonl"
+    for number, (thing, place) in enumerate((t, p) for t in ("box", "pen", "mug") for p in ("dresser", "shelf")):
+        task = f"put some {thing} on {place}"
+        for game in ("a", "b"):
+            actions = (
+                "go to sofa 1",
+                f"take {thing} 1 from sofa 1",
+                f"go to {place} 1",
+                f"move {thing} 1 to {place} 1",
+            )
+            append_trajectory(file, trajectory(f"{game}{number}", actions, task=task))
+    append_trajectory(file, trajectory("lost", task="never done", won=False))
+    return file
+
+
+@pytest.fixture
+def bank(call: Call, played: Path, tmp_path: Path) -> Path:
+    assert call("build", played, "--out", tmp_path / "bank")[0] == 0
+    return tmp_path / "bank"
+
+
+def as_json(call: Call, *words: object) -> dict[str, Any]:
+    code, out, _ = call(*words, "--json")
+    assert code == 0
+    (line,) = out.splitlines()
+    found: dict[str, Any] = json.loads(line)
+    return found
+
+
+def test_build_makes_a_memory_of_every_success(call: Call, played: Path, tmp_path: Path) -> None:
+    counts = as_json(call, "build", played, "--out", tmp_path / "bank")
+    assert (counts["count"], counts["trajectories"], counts["tasks"], counts["form"]) == (6, 12, 6, "live")
+    with Bank.open(tmp_path / "bank") as bank:
+        assert all(memory.strength == 2 for memory in bank)
+        assert bank.verify() == []
+
+
+def test_the_same_build_again_is_done_already_and_another_is_refused(call: Call, played: Path, bank: Path) -> None:
+    before = {file.name: file.stat().st_mtime_ns for file in bank.iterdir() if file.name == "bank.sqlite3"}
+    code, _, err = call("build", played, "--out", bank)
+    assert code == 0
+    assert "was built from these trajectories before" in err
+    assert {file.name: file.stat().st_mtime_ns for file in bank.iterdir() if file.name == "bank.sqlite3"} == before
+    code, _, err = call("build", played, "--out", bank, "--limit", 3)
+    assert code == 2
+    assert "is there already" in err
+    assert as_json(call, "build", played, "--out", bank, "--limit", 3, "--overwrite")["count"] == 3
+
+
+def test_build_writes_below_runs_when_nothing_is_said(call: Call, played: Path) -> None:
+    counts = as_json(call, "build", played)
+    assert Path(counts["bank"]).parent == Path("runs")
+    assert Bank.open(counts["bank"]).verify() == []
+
+
+def test_an_interrupted_build_leaves_nothing(
+    call: Call, played: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(self: HashingEncoder, texts: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HashingEncoder, "encode", interrupt)
+        assert call("build", played, "--out", tmp_path / "bank")[0] == 130
+    assert [file.name for file in tmp_path.iterdir()] == ["trajectories.jsonl"]
+    assert call("build", played, "--out", tmp_path / "bank")[0] == 0
+
+
+def test_search_shows_cosines_and_scripts(call: Call, bank: Path) -> None:
+    code, out, err = call("search", "put some box on shelf", "-k", 2, "--memories", bank)
+    assert code == 0
+    first, script = out.splitlines()[:2]
+    assert first.startswith(" 1.000  ")
+    assert first.endswith("put some box on shelf")
+    assert script.startswith(" " * 26)
+    assert "memories show" in err
+    hits = as_json(call, "search", "put some box on shelf", "-k", 2, "--memories", bank)["hits"]
+    assert len(hits) == 2
+    assert hits[0]["cosine"] == pytest.approx(1)
+    assert hits[0]["task"] == "put some box on shelf"
+    assert hits[0]["steps"][0] == "go to sofa 1"
+
+
+def test_search_can_find_nothing(call: Call, bank: Path) -> None:
+    code, out, err = call("search", " ", "--memories", bank)
+    assert (code, out, err) == (0, "", "Nothing was found.\n")
+
+
+def test_list_show_forget_and_verify(call: Call, bank: Path) -> None:
+    listed = as_json(call, "list", bank)["memories"]
+    assert len(listed) == 6
+    code, out, _ = call("list", bank)
+    assert code == 0
+    assert all(one["id"] in out for one in listed)
+    id_ = listed[0]["id"]
+    code, out, _ = call("show", id_[:8], "--memories", bank)
+    assert code == 0
+    assert "  1  go to sofa 1" in out
+    receipt = as_json(call, "forget", id_[:8], "--memories", bank)
+    assert (receipt["forgotten"], receipt["left"]) == ([id_], 5)
+    code, _, err = call("show", id_, "--memories", bank)
+    assert code == 2
+    assert "has no memory" in err
+    assert call("verify", bank)[0] == 0
+
+
+def test_add_makes_stronger_what_is_there(call: Call, bank: Path, played: Path, tmp_path: Path) -> None:
+    append_trajectory(tmp_path / "more.jsonl", trajectory("new", ("go to bed 1",), task="put some cd on bed"))
+    counts = as_json(call, "add", tmp_path / "more.jsonl", played, "--memories", bank)
+    assert (counts["added"], counts["strengthened"], counts["memories"]) == (1, 12, 7)
+
+
+def test_export_and_import(call: Call, bank: Path, tmp_path: Path) -> None:
+    counts = as_json(call, "export", bank, "--out", tmp_path / "sealed")
+    assert counts["memories"] == 6
+    assert as_json(call, "verify", tmp_path / "sealed")["form"] == "sealed"
+    assert as_json(call, "import", tmp_path / "sealed", "--out", tmp_path / "new")["added"] == 6
+    assert as_json(call, "import", tmp_path / "sealed", "--out", tmp_path / "new")["added"] == 0
+    other = as_json(call, "import", tmp_path / "sealed", "--out", tmp_path / "other", "--encoder", "another")
+    assert other["memories"] == 6
+    assert Bank.open(tmp_path / "other").encoder_id == "another"
+    code, _, err = call("forget", "0", "--memories", tmp_path / "sealed")
+    assert code == 2
+    assert err.count("\n") == 1
+
+
+def test_a_bank_that_is_not_sound_fails(call: Call, bank: Path, tmp_path: Path) -> None:
+    call("export", bank, "--out", tmp_path / "sealed")
+    (tmp_path / "sealed" / "memories.jsonl").write_text("{}\n")
+    for words in (("verify", tmp_path / "sealed"), ("search", "x", "--memories", tmp_path / "sealed")):
+        code, _, err = call(*words)
+        assert code == 1
+        assert "bytes where bank.json says" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("list", "nothing"), "There is no bank 'nothing'"),
+        (("build", "nothing.jsonl"), "There are no trajectories at"),
+        (("search", "x", "--memories", "nothing"), "There is no bank"),
+        (("import", "nothing", "--out", "new"), "There is no bank"),
+    ],
+)
+def test_a_name_of_nothing(call: Call, words: tuple[str, ...], says: str) -> None:
+    code, out, err = call(*words)
+    assert (code, out) == (2, "")
+    assert says in err
+
+
+def test_failures_alone_make_no_bank(call: Call, tmp_path: Path) -> None:
+    append_trajectory(tmp_path / "lost.jsonl", trajectory(won=False))
+    code, _, err = call("build", tmp_path / "lost.jsonl", "--out", tmp_path / "bank")
+    assert code == 2
+    assert "None of these 1 trajectories was won" in err
+    assert not (tmp_path / "bank").exists()
