@@ -71,3 +71,13 @@ def test_rooms_that_use_mlx_load_it_and_products_are_quicker():
     plain = float(in_fresh_process(measure))
     for room in ("student", "training"):
         assert plain > 3 * float(in_fresh_process(f"import duomem_mlx.{room}\n" + textwrap.dedent(measure)))
+
+
+@linux
+def test_waiting_threads_soon_sleep_unless_the_user_says_otherwise():
+    code = (
+        "import os; from duomem_mlx.blas import load_openblas; load_openblas(); print(os.environ.get('GOMP_SPINCOUNT'))"
+    )
+    assert in_fresh_process(code) == blas.SPINS
+    assert in_fresh_process(code, GOMP_SPINCOUNT="7") == "7"
+    assert in_fresh_process(code, OMP_WAIT_POLICY="active", GOMP_SPINCOUNT="") == ""
