@@ -10,7 +10,6 @@ for other than generated games, ALFWorld's data. Exit status 1 when there was a 
 """
 
 import argparse
-import json
 import multiprocessing
 import random
 import sys
@@ -25,9 +24,10 @@ from duomem_mlx.environment import ordered
 from duomem_mlx.household import files
 from duomem_mlx.household.engine import FastGame
 from duomem_mlx.household.environment import Household
+from duomem_mlx.household.generator import generate
 from duomem_mlx.household.logic import generation_of
 from duomem_mlx.household.reader import read_problem
-from duomem_mlx.household.textworld_engine import TextWorldGame
+from duomem_mlx.household.textworld_engine import TextWorldGame, installed_rules
 
 POLICIES = ("random", "expert", "walkthrough", "nonsense")
 Policy = Callable[[FastGame, TextWorldGame, random.Random], Iterator[str]]
@@ -270,11 +270,18 @@ def compare(job: Job) -> Outcome:
     return Outcome(job, steps, fast.won, difference, (spent[0], spent[1]))
 
 
+def read(household: Household, game_id: str) -> tuple[files.GameFile, Path | None]:
+    if not game_id.startswith("generated:"):
+        return household.read(game_id)
+    game = generate(int(game_id.split(":")[1]))
+    domain, grammar = installed_rules()
+    return files.GameFile(domain, files.with_task(grammar, game.task_line), game.problem), None
+
+
 def old_rules(file: files.GameFile, logic: Path) -> files.GameFile:
     """The same problem and task under other rules."""
-    line = json.dumps(file.task_line)[1:-1]
-    grammar = (logic / "alfred.twl2").read_text(encoding="utf-8").replace("Your task is to: UNKNOWN GOAL.", line)
-    return files.GameFile((logic / "alfred.pddl").read_text(encoding="utf-8"), grammar, file.problem)
+    domain, grammar = ((logic / name).read_text(encoding="utf-8") for name in ("alfred.pddl", "alfred.twl2"))
+    return files.GameFile(domain, files.with_task(grammar, file.task_line), file.problem)
 
 
 def main() -> int:
@@ -296,7 +303,7 @@ def main() -> int:
     household = Household(args.games_dir)
     jobs = []
     for place, game_id in enumerate(ordered(household, args.games)[args.skip : args.skip + args.count]):
-        file, folder = household.read(game_id)
+        file, folder = read(household, game_id)
         if args.generation == "put":
             file = old_rules(file, args.old_logic)
         policies = POLICIES if args.policy == "all" else [args.policy or POLICIES[place % len(POLICIES)]]
@@ -310,7 +317,7 @@ def main() -> int:
     fast_s = reference_s = 0.0
     differences = 0
     # A process plays one game after another and is then replaced: the planner's library grows.
-    with multiprocessing.get_context("spawn").Pool(args.jobs, maxtasksperchild=40) as pool:
+    with multiprocessing.get_context("spawn").Pool(args.jobs, maxtasksperchild=10) as pool:
         for number, outcome in enumerate(pool.imap_unordered(compare, jobs), 1):
             done[f"{outcome.job.policy} games"] += 1
             done["steps"] += outcome.steps

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from duomem_mlx.household.files import task_of_line
-from duomem_mlx.household.logic import Generation
+from duomem_mlx.household.logic import BLADES, COOLING, HEATING, Generation
 from duomem_mlx.household.world import State, World
 
 REFUSED = "Nothing happens."
@@ -158,7 +158,7 @@ class FastGame:
         return _treatment_told("clean", rest)
 
     def _heat(self, rest: str) -> str | None:
-        thing = self._treated(rest, self.world.heatable, _HEATING)
+        thing = self._treated(rest, self.world.heatable, HEATING)
         if thing is None:
             return None
         self._state.hot |= {thing}
@@ -166,7 +166,7 @@ class FastGame:
         return _treatment_told("heat", rest)
 
     def _cool(self, rest: str) -> str | None:
-        thing = self._treated(rest, self.world.coolable, _COOLING)
+        thing = self._treated(rest, self.world.coolable, COOLING)
         if thing is None:
             return None
         self._state.cool |= {thing}
@@ -256,7 +256,7 @@ class FastGame:
         held = self._state.held
         return (
             held is not None
-            and self.world.thing_type.get(held) in _BLADES
+            and self.world.thing_type.get(held) in BLADES
             and thing in self.world.sliceable
             and (thing, self._state.at) in self._state.lying
         )
@@ -292,9 +292,9 @@ class FastGame:
                 yield f"{verb} {names[held]}{between}{names[place]}"
             if held in world.cleanable and type_ in self.rules.washing:
                 yield f"clean {names[held]} with {names[place]}"
-            if held in world.heatable and type_ in _HEATING:
+            if held in world.heatable and type_ in HEATING:
                 yield f"heat {names[held]} with {names[place]}"
-            if held in world.coolable and type_ in _COOLING:
+            if held in world.coolable and type_ in COOLING:
                 yield f"cool {names[held]} with {names[place]}"
         for thing in world.sliceable:
             if self._can_slice(thing):
@@ -355,11 +355,6 @@ class FastGame:
         if thing in world.sliceable and sliced:
             return f"This is a sliced {name}."
         return f"There's nothing special about {name}."
-
-
-_HEATING = frozenset({"microwavetype"})
-_COOLING = frozenset({"fridgetype"})
-_BLADES = frozenset({"knifetype", "butterknifetype"})
 
 
 def _joined(items: list[str]) -> str:

@@ -11,7 +11,7 @@ from duomem_mlx.environment import Game, Teacher
 from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.household import files, wording
 from duomem_mlx.household.engine import FastGame
-from duomem_mlx.household.logic import generation_of
+from duomem_mlx.household.logic import MOVE, generation_of
 from duomem_mlx.household.reader import read_problem
 from duomem_mlx.trajectory import Trajectory
 
@@ -90,16 +90,14 @@ class Household:
 
         Raises UsageError when there is no such game, DuomemError when its file is not whole or not a household's.
         """
+        if task_id.partition(":")[0] == GENERATED:
+            return self._open_generated(task_id)
         game_file, folder = self.read(task_id)
-        if folder is None:
-            return self._play(game_file, task_id, GENERATED)
         name = files.game_id(folder)
         return self._play(game_file, name, name.partition("/")[0])
 
-    def read(self, task_id: str) -> tuple[files.GameFile, Path | None]:
-        """The game's file and the folder it lies in, None for a generated one. Raises as `open` does."""
-        if task_id.partition(":")[0] == GENERATED:
-            return self._generate(task_id), None
+    def read(self, task_id: str) -> tuple[files.GameFile, Path]:
+        """What a game's file holds, and its folder. Raises as `open` does."""
         folder = self._folder(task_id)
         if folder is None:
             folder = self._elsewhere[self._remember(Path(task_id).expanduser())]
@@ -154,8 +152,18 @@ class Household:
         self._elsewhere[name] = folder
         return name
 
-    def _generate(self, task_id: str) -> files.GameFile:
-        raise UsageError("Generated games are not there yet.")
+    def _open_generated(self, task_id: str) -> HouseholdGame:
+        from duomem_mlx.household.generator import generate
+
+        (task_id,) = _generated(task_id)
+        game = generate(_seed(task_id))
+        if self.engine == "fast":
+            return FastGame(read_problem(game.problem), MOVE, game.task_line, task_id, GENERATED)
+        from duomem_mlx.household.textworld_engine import TextWorldGame, installed_rules
+
+        domain, grammar = installed_rules()
+        game_file = files.GameFile(domain, files.with_task(grammar, game.task_line), game.problem)
+        return TextWorldGame(game_file, task_id, GENERATED)
 
     def _play(self, game_file: files.GameFile, task_id: str, split: str) -> HouseholdGame:
         if self.engine == "fast":

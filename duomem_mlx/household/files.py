@@ -26,6 +26,7 @@ LARGEST_BYTES = 4 << 20  # ALFWorld's are about 80 KB
 
 _TASK = re.compile(r'"rhs"\s*:\s*(?P<text>"Your task is to: (?:[^"\\\n]|\\.)*")')
 _FETCH = "Fetch them with `duomem-mlx games fetch`, or name their folder with --games-dir."
+_NO_TASK = "Your task is to: UNKNOWN GOAL."
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ class GameFile:
         if any(sign in line for sign in ';|"<>[]{}#\\'):
             raise DuomemError("The game's task holds signs that are no plain text.", "Play it with --engine textworld.")
         return line
+
+
+def with_task(grammar: str, task_line: str) -> str:
+    """A grammar that names no task yet, with one."""
+    return grammar.replace(_NO_TASK, json.dumps(task_line)[1:-1])
 
 
 def task_of_line(line: str) -> str:

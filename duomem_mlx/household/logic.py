@@ -6,6 +6,10 @@ from functools import lru_cache
 
 from duomem_mlx.household.files import GameFile, without_task
 
+HEATING = frozenset({"microwavetype"})
+COOLING = frozenset({"fridgetype"})
+BLADES = frozenset({"knifetype", "butterknifetype"})
+
 
 @dataclass(frozen=True)
 class Generation:

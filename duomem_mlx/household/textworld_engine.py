@@ -5,9 +5,11 @@ what this one says.
 """
 
 import contextlib
+import importlib.util
 import sys
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from duomem_mlx.errors import DuomemError, UsageError
@@ -67,6 +69,18 @@ class TextWorldGame:
             self.reset()
         backend = self._environment.unwrapped
         return list(backend._pddl_state.replan(backend._entity_infos))
+
+
+def installed_rules() -> tuple[str, str]:
+    """Domain and grammar of the installed alfworld package, the grammar's task line empty of a task.
+
+    Raises UsageError when the package is not installed.
+    """
+    found = importlib.util.find_spec("alfworld")
+    if found is None or not found.submodule_search_locations:
+        raise UsageError("ALFWorld's rules are not installed.", f"{INSTALL}, which brings them.")
+    data = Path(found.submodule_search_locations[0]) / "data"
+    return (data / "alfred.pddl").read_text(encoding="utf-8"), (data / "alfred.twl2").read_text(encoding="utf-8")
 
 
 def _load(file: GameFile, game_id: str) -> Any:
