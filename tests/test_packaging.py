@@ -1,5 +1,6 @@
 """What reaches a user: the wheel, and the scripts that make an environment on a fresh machine."""
 
+import json
 import os
 import subprocess
 import sys
@@ -47,29 +48,44 @@ def test_the_wheel_holds_the_package_and_what_is_shipped(wheel: Path) -> None:
     assert not any("__pycache__" in name for name in names)
 
 
-def test_installed_in_an_empty_folder_it_finds_what_is_shipped(wheel: Path, tmp_path: Path) -> None:
-    place = tmp_path / "installed here"
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel unpacked where nothing of the checkout is."""
+    place = tmp_path_factory.mktemp("installed here")
     pip("install", "--no-deps", "--no-index", "--target", str(place), str(wheel))
-    wanted = sorted({tuple(file.split("/")[:2]) for file in shipped_files() if file.count("/") > 1})
+    return place
+
+
+def test_installed_in_an_empty_folder_it_finds_what_is_shipped(installed: Path) -> None:
+    folders = sorted({"/".join(file.split("/")[:2]) for file in shipped_files() if file.count("/") > 1})
     code = (
         "import duomem_mlx.paths as p, sys\n"
         "print(p.PACKAGE)\n"
-        "for word in sys.argv[1:]: print(p.shipped(*word.split('/')))"
+        "for folder in sys.argv[1:]: print(p.shipped(*folder.split('/')))"
     )
-    words = ["/".join(pair) for pair in wanted]
-    done = run_there(place, tmp_path, ["-c", code, *words])
-    package, *found = done.stdout.splitlines()
-    assert package == str(place / "duomem_mlx")
-    assert found == [str(place / "duomem_mlx" / "shipped" / word) for word in words]
-    assert run_there(place, tmp_path, ["-m", "duomem_mlx", "--version"]).stdout.startswith("duomem-mlx ")
+    package, *found = run_with(installed, "-c", code, *folders).stdout.splitlines()
+    assert package == str(installed / "duomem_mlx")
+    assert found == [str(installed / "duomem_mlx" / "shipped" / folder) for folder in folders]
+    assert run_with(installed, "-m", "duomem_mlx", "--version").stdout.startswith("duomem-mlx ")
 
 
-def run_there(place: Path, folder: Path, words: list[str]) -> subprocess.CompletedProcess[str]:
-    """Python with the package from `place`, standing in an empty folder."""
-    folder = folder / "empty"
-    folder.mkdir(exist_ok=True)
+def test_installed_in_an_empty_folder_it_plays_with_its_own_adapter_and_memories(
+    installed: Path, student_weights: Path, encoder_weights: Path
+) -> None:
+    if not {"duomem.json", "bank.json"} <= {Path(file).name for file in shipped_files()}:
+        pytest.skip("nothing is shipped yet")
+    played = run_with(installed, "-m", "duomem_mlx", "run", "--max-steps", "1", "--json")
+    assert "No adapter" not in played.stderr
+    assert "No memories" not in played.stderr
+    record = json.loads(played.stdout)
+    assert len(record["memories"]) == 4
+    assert len(record["steps"]) == 1
+
+
+def run_with(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Python with the package of `place`; a test stands in an empty folder already."""
     plain = {**os.environ, "PYTHONPATH": str(place)}
-    return subprocess.run([sys.executable, *words], cwd=folder, env=plain, capture_output=True, text=True, check=True)
+    return subprocess.run([sys.executable, *words], env=plain, capture_output=True, text=True, check=True)
 
 
 # -- the scripts -----------------------------------------------------------------------------------------------
