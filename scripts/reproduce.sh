@@ -1,63 +1,54 @@
-#!/usr/bin/env bash
-# The whole loop, from ALFWorld's games to the table of arms. Every stage resumes: the same command goes on.
+#!/bin/sh
+# The whole loop, from ALFWorld's games to the table of arms: installs into .venv, then teach, memories, train,
+# evaluate. Every stage resumes: the same command goes on where it stopped.
 #
 #   scripts/reproduce.sh [--small] [--out DIR]
 #
-# --small   800 games to learn from and 24 valid_seen games to measure on: under 45 minutes on two cores
-# --out     where everything goes (default runs/reproduce, runs/reproduce-small)
+# --small   600 games to learn from and 24 valid_seen games to measure on: under 45 minutes on two cores
+# --out     where everything goes (default runs/reproduce, with --small runs/reproduce-small)
 #
 # ALFWorld's games are taken from $ALFWORLD_DATA, else ~/.cache/alfworld.
-set -euo pipefail
+set -eu
+root=$(cd "$(dirname "$0")/.." && pwd)
+. "$root/scripts/environment.sh"
 
-here=$(cd "$(dirname "$0")/.." && pwd)
-small=no
-out=
+small=""
+out=""
 while [ $# -gt 0 ]; do
-  case "$1" in
+  case $1 in
     --small) small=yes ;;
-    --out) out=${2:?--out needs a folder}; shift ;;
-    *) echo "reproduce.sh: unknown option $1; see the head of this script." >&2; exit 2 ;;
+    --out)
+      [ $# -gt 1 ] || fail "--out needs a folder after it."
+      out=$2
+      shift
+      ;;
+    *) fail "reproduce.sh knows no $1: its options are --small and --out DIR." ;;
   esac
   shift
 done
+has_games || fail "There are no ALFWorld games in ${ALFWORLD_DATA:-$HOME/.cache/alfworld}: get them with" \
+  "alfworld-download (pip install alfworld), or set ALFWORLD_DATA to where they are."
 
-if [ "$small" = yes ]; then
-  out=${out:-runs/reproduce-small}
-  teach_games=(--limit 800)
-  train_settings=(--epochs 1 --batch-size 8)
-  valid_games=(--limit 24)
-else
-  out=${out:-runs/reproduce}
-  teach_games=()
-  train_settings=(--epochs 1 --batch-size 8)
-  valid_games=()
-fi
-
-if [ -n "${DUOMEM:-}" ]; then
-  duomem=$DUOMEM
-elif [ -x "$here/.venv/bin/duomem-mlx" ]; then
-  duomem=$here/.venv/bin/duomem-mlx
-else
-  duomem=duomem-mlx
-fi
+out=${out:-runs/reproduce${small:+-small}}
+environment "$root/.venv"
+duomem=$root/.venv/bin/duomem-mlx
 began=$(date +%s)
-stage() { printf '\n== %s (%d min)\n' "$1" $((($(date +%s) - began) / 60)) >&2; }
+stage() { say "" && say "== $1 (after $((($(date +%s) - began) / 60)) min)"; }
 
-stage "1/4 the teacher plays training games"
-"$duomem" teach --teacher search --games train ${teach_games[@]+"${teach_games[@]}"} --out "$out/teach"
+stage "1/4  the teacher plays training games"
+"$duomem" teach --teacher search --games train ${small:+--limit 600} --out "$out/teach"
 
-stage "2/4 its successes become memories"
-if [ ! -e "$out/memories/bank.json" ]; then
-  rm -rf "$out/bank"
-  "$duomem" memories build "$out/teach/trajectories.jsonl" --out "$out/bank"
+stage "2/4  its successes become memories"
+if [ ! -f "$out/memories/bank.json" ]; then
+  [ -d "$out/bank" ] || "$duomem" memories build "$out/teach/trajectories.jsonl" --out "$out/bank"
   "$duomem" memories export "$out/bank" --out "$out/memories"
 fi
 
-stage "3/4 its successes train an adapter"
-"$duomem" train "$out/teach/trajectories.jsonl" "${train_settings[@]}" --memories "$out/memories" --out "$out/adapter"
+stage "3/4  its successes train an adapter"
+"$duomem" train "$out/teach/trajectories.jsonl" --memories "$out/memories" --half --out "$out/adapter"
 
-stage "4/4 four arms play valid_seen"
-"$duomem" evaluate --games valid_seen ${valid_games[@]+"${valid_games[@]}"} \
+stage "4/4  four arms play valid_seen"
+"$duomem" evaluate --games valid_seen ${small:+--limit 24} --batch-size 24 \
   --adapter "$out/adapter" --memories "$out/memories" --out "$out/results"
 
-stage "done: $out/results/summary.json"
+stage "done: everything is in $out, the figures in $out/results/summary.json"
