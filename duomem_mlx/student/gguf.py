@@ -104,7 +104,10 @@ def repacked(path: Path, identity: str, folder: Path, dtype: str) -> Path:
             raise OSError(28, f"{needed / 1e6:.0f} MB are needed")
         part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
-            mx.save_safetensors(str(part / "model.safetensors"), weights, metadata={"format": "mlx"})
+            try:
+                mx.save_safetensors(str(part / "model.safetensors"), weights, metadata={"format": "mlx"})
+            except RuntimeError as error:  # what MLX makes of a disk that refuses
+                raise OSError(28, str(error)) from None
             config = {**source.config, "torch_dtype": dtype}
             files = {**source.files, "config.json": json.dumps(config, indent=2) + "\n"}
             for name, text in files.items():

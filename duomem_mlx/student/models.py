@@ -36,7 +36,7 @@ class Student:
 
 
 def default_dtype(stored: str = "float16") -> str:
-    """float32 on a CPU, where half precision is twenty times slower; on a GPU float16, or bfloat16 for weights that
+    """float32 on a CPU, where products in half precision are twenty times slower; on a GPU float16, or bfloat16 for weights that
     are stored so (their range may need it)."""
     if mx.default_device().type == mx.cpu:
         return "float32"

@@ -119,7 +119,7 @@ def test_it_is_made_once_and_again_when_it_is_torn_or_of_another(tmp_path):
     assert json.loads((tmp_path / "out" / gguf.STAMP).read_text())["identity"] == "other"
 
 
-@pytest.mark.parametrize("how", ["no room", "refused", "short"])
+@pytest.mark.parametrize("how", ["no room", "refused", "unwritable", "short"])
 def test_a_full_disk_is_said_and_leaves_what_was_there(tmp_path, monkeypatch, how):
     write_gguf(tmp_path / "tiny.gguf")
     gguf.repacked(tmp_path / "tiny.gguf", "id", tmp_path / "out", "float32")
@@ -128,10 +128,15 @@ def test_a_full_disk_is_said_and_leaves_what_was_there(tmp_path, monkeypatch, ho
     def refused(*_args, **_more):
         raise OSError(28, "No space left on device")
 
+    def unwritable(*_args, **_more):
+        raise RuntimeError("[write] Unable to write 508263 bytes to file.")  # MLX's own words on a full disk
+
     if how == "no room":
         monkeypatch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(10, 9, 1))
     elif how == "refused":
         monkeypatch.setattr(mx, "save_safetensors", refused)
+    elif how == "unwritable":
+        monkeypatch.setattr(mx, "save_safetensors", unwritable)
     else:
         monkeypatch.setattr(mx, "save_safetensors", lambda path, *_args, **_more: open(path, "wb").close())
     with pytest.raises(DuomemError, match="Free some space"):
