@@ -107,7 +107,7 @@ def repacked(path: Path, identity: str, folder: Path, dtype: str) -> Path:
             try:
                 mx.save_safetensors(str(part / "model.safetensors"), weights, metadata={"format": "mlx"})
             except RuntimeError as error:  # what MLX makes of a disk that refuses
-                raise OSError(28, str(error)) from None
+                raise OSError(28, str(error).rstrip(".")) from None
             config = {**source.config, "torch_dtype": dtype}
             files = {**source.files, "config.json": json.dumps(config, indent=2) + "\n"}
             for name, text in files.items():

@@ -36,8 +36,8 @@ class Student:
 
 
 def default_dtype(stored: str = "float16") -> str:
-    """float32 on a CPU, where products in half precision are twenty times slower; on a GPU float16, or bfloat16 for weights that
-    are stored so (their range may need it)."""
+    """float32 on a CPU, where products in half precision are twenty times slower; on a GPU float16, or bfloat16 for
+    weights that are stored so (their range may need it)."""
     if mx.default_device().type == mx.cpu:
         return "float32"
     return "bfloat16" if stored == "bfloat16" else "float16"
