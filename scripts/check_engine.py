@@ -272,7 +272,8 @@ def compare(job: Job) -> Outcome:
 
 def read(household: Household, game_id: str) -> tuple[files.GameFile, Path | None]:
     if not game_id.startswith("generated:"):
-        return household.read(game_id)
+        _, folder = household.locate(game_id)
+        return files.read_game_file(folder / files.GAME_FILE), folder
     game = generate(int(game_id.split(":")[1]))
     domain, grammar = installed_rules()
     return files.GameFile(domain, files.with_task(grammar, game.task_line), game.problem), None

@@ -5,6 +5,7 @@ A command is taken word for word or not at all: no other case, no second space. 
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from duomem_mlx.household.files import task_of_line
@@ -33,23 +34,7 @@ class FastGame:
         self.world = world
         self.rules = rules
         self._task_line = task_line
-        self._verbs: dict[str, Callable[[str], str | None]] = {
-            "go": self._go,
-            "open": self._open,
-            "close": self._close,
-            "take": self._take,
-            rules.put_words[0]: self._put,
-            "examine": self._examine,
-            "use": self._use,
-            "clean": self._clean,
-            "heat": self._heat,
-            "cool": self._cool,
-            "slice": self._slice,
-            "look": self._look,
-            "inventory": self._inventory,
-        }
-        if rules.help is not None:
-            self._verbs["help"] = self._help
+        self._verbs = _verbs(rules)
         self.reset()
 
     # -- the protocol of a game ------------------------------------------------------------------------------
@@ -69,7 +54,7 @@ class FastGame:
             return self._told
         verb, _, rest = action.strip().partition(" ")
         act = self._verbs.get(verb)
-        told = act(rest) if act else None
+        told = act(self, rest) if act else None
         if told is None:
             told = REFUSED
         else:
@@ -355,6 +340,27 @@ class FastGame:
         if thing in world.sliceable and sliced:
             return f"This is a sliced {name}."
         return f"There's nothing special about {name}."
+
+
+@lru_cache(maxsize=4)
+def _verbs(rules: Generation) -> dict[str, Callable[[FastGame, str], str | None]]:
+    """What each first word of a command does."""
+    verbs: dict[str, Callable[[FastGame, str], str | None]] = {
+        "go": FastGame._go,
+        "open": FastGame._open,
+        "close": FastGame._close,
+        "take": FastGame._take,
+        rules.put_words[0]: FastGame._put,
+        "examine": FastGame._examine,
+        "use": FastGame._use,
+        "clean": FastGame._clean,
+        "heat": FastGame._heat,
+        "cool": FastGame._cool,
+        "slice": FastGame._slice,
+        "look": FastGame._look,
+        "inventory": FastGame._inventory,
+    }
+    return verbs if rules.help is None else {**verbs, "help": FastGame._help}
 
 
 def _joined(items: list[str]) -> str:

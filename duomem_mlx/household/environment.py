@@ -92,16 +92,17 @@ class Household:
         """
         if task_id.partition(":")[0] == GENERATED:
             return self._open_generated(task_id)
-        game_file, folder = self.read(task_id)
-        name = files.game_id(folder)
-        return self._play(game_file, name, name.partition("/")[0])
+        task_id, folder = self.locate(task_id)
+        game_file = files.read_game_file(folder / files.GAME_FILE)
+        return self._play(game_file, task_id, task_id.partition("/")[0])
 
-    def read(self, task_id: str) -> tuple[files.GameFile, Path]:
-        """What a game's file holds, and its folder. Raises as `open` does."""
-        folder = self._folder(task_id)
-        if folder is None:
-            folder = self._elsewhere[self._remember(Path(task_id).expanduser())]
-        return files.read_game_file(folder / files.GAME_FILE), folder
+    def locate(self, task_id: str) -> tuple[str, Path]:
+        """Id and folder of a game that lies on disk; a path to it does as well. Raises UsageError when there is no
+        such game."""
+        if (folder := self._folder(task_id)) is not None:
+            return task_id, folder
+        name = self._remember(Path(task_id).expanduser())
+        return name, self._elsewhere[name]
 
     def kind(self, task_id: str) -> str:
         """The task type, for fair samples and tables alone; the agent never sees it."""

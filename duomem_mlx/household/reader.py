@@ -5,9 +5,11 @@ right would be worse than none.
 """
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from typing import NoReturn
 
 from duomem_mlx.errors import DuomemError
@@ -19,6 +21,7 @@ LONGEST_NAME = 200  # the planner's library cuts a whole command at 1,024
 # Possessive quantifiers: no text makes these look at a character twice.
 _HEAD = re.compile(r"\s*+\(\s*+define\s*+\(\s*+problem\s++\w++\s*+\)\s*+\(\s*+:domain\s++alfred\s*+\)\s*+", re.ASCII)
 _FACT = re.compile(r"\(([a-z]++) (\w++)(?: (\w++))?+\)", re.ASCII)
+_STRAY = re.compile(r"\)\s*+[^\s(]")  # a word between two facts
 _TOKEN = re.compile(r"[()]|[^\s()]++")
 _CHARACTERS = b"abcdefghijklmnopqrstuvwxyz0123456789_ \t\r\n()?:=-"
 
@@ -129,18 +132,22 @@ def _declared(section: str) -> dict[str, str]:
     return type_of
 
 
-Facts = dict[str, list[tuple[str, str]]]  # predicate -> the arguments of each fact, "" for a missing second
+# Predicate -> first and second arguments of its facts, column by column; "" for a missing second.
+Facts = dict[str, tuple[list[str], list[str]]]
+
+
+_NONE: tuple[list[str], list[str]] = ([], [])
 
 
 def _facts(section: str, type_of: dict[str, str]) -> Facts:
     """All facts but of what fits where; their arguments are declared and of the right type."""
     facts = _split(section)
     types = {**type_of, "": ""}
-    for predicate, rows in facts.items():
+    for predicate, columns in facts.items():
         if predicate not in _SIGNATURES:
             _refuse(f"it says {predicate[:40]!r} of something")
-        for type_, column in zip(_SIGNATURES[predicate], zip(*rows, strict=True), strict=True):
-            if {types.get(name) for name in column} != {type_}:
+        for type_, column in zip(_SIGNATURES[predicate], columns, strict=True):
+            if set(map(types.get, column)) != {type_}:
                 _refuse(f"a fact {predicate!r} does not say it of {' and '.join(filter(None, _SIGNATURES[predicate]))}")
     return facts
 
@@ -156,12 +163,15 @@ def _cut(facts: str) -> tuple[str, str, str]:
 
 def _split(section: str) -> Facts:
     found = _FACT.findall(section)
-    words = 2 * len(found) + sum([bool(fact[2]) for fact in found])
-    if section.count("(") != len(found) or section.count(")") != len(found) or len(section.split()) != words:
+    section = section.strip()
+    if not section.count("(") == section.count(")") == len(found) or _STRAY.search(f"){section}"):
         _refuse("something among its facts is none")
-    facts: Facts = defaultdict(list)
-    for predicate, first, second in found:
-        facts[predicate].append((first, second))
+    facts: Facts = {}
+    for predicate, run in groupby(found, itemgetter(0)):
+        _, firsts, seconds = zip(*run, strict=True)
+        columns = facts.setdefault(predicate, ([], []))
+        columns[0].extend(firsts)
+        columns[1].extend(seconds)
     return facts
 
 
@@ -171,7 +181,7 @@ def _fits(table: str) -> frozenset[tuple[str, str]]:
     facts = _split(table)
     if facts.keys() - {"cancontain"}:
         _refuse("what fits where is not said in one piece")
-    return frozenset(facts.get("cancontain", ()))
+    return frozenset(zip(*facts.get("cancontain", _NONE), strict=True))
 
 
 def _world(type_of: dict[str, str], facts: Facts, fits: frozenset[tuple[str, str]], goal: list[str]) -> World:
@@ -187,12 +197,14 @@ def _world(type_of: dict[str, str], facts: Facts, fits: frozenset[tuple[str, str
     ids = sorted(_nouns(facts))
     names = _names(ids)
     number = {id_: place for place, id_ in enumerate(ids)}
+    number_of = number.__getitem__
 
     def marked(trait: str) -> Nouns:
-        return frozenset([number[id_] for id_, _ in facts.get(trait, ())])
+        return frozenset(map(number_of, facts.get(trait, _NONE)[0]))
 
     def pairs(predicate: str) -> list[tuple[int, int]]:
-        return sorted({(number[a], number[b]) for a, b in facts.get(predicate, ())})
+        firsts, seconds = facts.get(predicate, _NONE)
+        return sorted(set(zip(map(number_of, firsts), map(number_of, seconds), strict=True)))
 
     places = {number[id_]: number[at] for id_, at in sorted(location_of.items())}
     contents: dict[int, tuple[int, ...]] = dict.fromkeys(places, ())
@@ -247,30 +259,29 @@ def _world(type_of: dict[str, str], facts: Facts, fits: frozenset[tuple[str, str
 
 def _single(facts: Facts, predicate: str) -> dict[str, str]:
     """A relation in which each first argument has one second argument."""
-    rows = facts.get(predicate, [])
-    found = dict(rows)
-    if len(found) != len(rows) and any(found[a] != b for a, b in rows):
+    firsts, seconds = facts.get(predicate, _NONE)
+    found = dict(zip(firsts, seconds, strict=True))
+    if len(found) != len(firsts) and any(found[a] != b for a, b in zip(firsts, seconds, strict=True)):
         _refuse(f"{predicate!r} is said twice of one thing")
     return found
 
 
 def _nouns(facts: Facts) -> set[str]:
     """Ids of all things, places and locations that a fact names: only these are numbered."""
-    return {
-        row[column]
-        for predicate, rows in facts.items()
-        for column, type_ in enumerate(_SIGNATURES[predicate])
-        if type_ in ("object", "receptacle", "location")
-        for row in rows
-    }
+    nouns: set[str] = set()
+    for predicate, columns in facts.items():
+        for type_, column in zip(_SIGNATURES[predicate], columns, strict=True):
+            if type_ in ("object", "receptacle", "location"):
+                nouns.update(column)
+    return nouns
 
 
 def _names(ids: Iterable[str]) -> tuple[str, ...]:
     """ALFWorld's names for sorted ids: the kind of thing and a number, the first id of a kind with the highest."""
     kinds = []
     for id_ in ids:
-        kind, bar, _ = id_.partition("_bar_")
-        if not bar or "_" in kind or len(id_) > LONGEST_NAME:
+        kind, bar, where = id_.partition("_bar_")
+        if not bar or "_" in kind or len(where) > LONGEST_NAME:
             _refuse(f"{id_[:40]!r} is no name of a thing, a place or a location")
         kinds.append(f"{kind}basin" if "basin" in id_ else kind)
     numbers = Counter(kinds)
