@@ -1,5 +1,6 @@
 """Where things lie, and writing them so that nothing is ever half there."""
 
+import errno
 import hashlib
 import json
 import os
@@ -29,8 +30,9 @@ def shipped(room: str, name: str) -> Path | None:
     that name. Found in an installed wheel and in a checkout."""
     if Path(name).name != name or name in ("", ".."):
         return None
-    for root in (PACKAGE / "shipped", PACKAGE.parent):
-        if (folder := root / room / name).is_dir():
+    checkout = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else None
+    for root in (PACKAGE / "shipped", checkout):
+        if root is not None and (folder := root / room / name).is_dir():
             return folder
     return None
 

@@ -87,6 +87,7 @@ def test_the_shipped_adapter_is_left_out_for_a_model_of_another_family(
     shipped = tmp_path / "adapters" / "smollm2-135m-alfworld"
     shipped.mkdir(parents=True)
     (shipped / "duomem.json").write_text(json.dumps({"format": 1, "base": {"model_type": "gemma", "hidden_size": 576}}))
+    (tmp_path / "pyproject.toml").touch()
     monkeypatch.setattr(paths, "PACKAGE", tmp_path / "duomem_mlx")
     words = ("--model", base, "--memories", "none", "--prompt-style", "compact-1", "--max-steps", 1)
     status, _, err = call("run", "--games", GENERATED, *words)
