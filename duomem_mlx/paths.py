@@ -95,11 +95,8 @@ def disk_faults(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        fix = (
-            "Free some space and run the same command again."
-            if error.errno == 28
-            else "Choose another place with --out."
-        )
+        full = error.errno == errno.ENOSPC
+        fix = "Free some space and run the same command again." if full else "Choose another place, or mend this one."
         raise DuomemError(f"{path} cannot be written: {reason}.", fix) from error
 
 
