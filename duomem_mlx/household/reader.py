@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
+from sys import intern
 from typing import NoReturn
 
 from duomem_mlx.errors import DuomemError
@@ -260,7 +261,7 @@ def _world(type_of: dict[str, str], facts: Facts, fits: frozenset[tuple[str, str
 def _single(facts: Facts, predicate: str) -> dict[str, str]:
     """A relation in which each first argument has one second argument."""
     firsts, seconds = facts.get(predicate, _NONE)
-    found = dict(zip(firsts, seconds, strict=True))
+    found = dict(zip(firsts, map(intern, seconds), strict=True))
     if len(found) != len(firsts) and any(found[a] != b for a, b in zip(firsts, seconds, strict=True)):
         _refuse(f"{predicate!r} is said twice of one thing")
     return found
@@ -287,7 +288,7 @@ def _names(ids: Iterable[str]) -> tuple[str, ...]:
     numbers = Counter(kinds)
     names = []
     for kind in kinds:
-        names.append(f"{kind} {numbers[kind]}")
+        names.append(intern(f"{kind} {numbers[kind]}"))
         numbers[kind] -= 1
     return tuple(names)
 
