@@ -6,11 +6,13 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
-Found = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
+Indices = npt.NDArray[np.int64]
+Exact = npt.NDArray[np.float64]
+Found = tuple[Indices, Exact]
 
-_BATCH_SCORES = 1 << 20  # scores held at a time, 4 MiB
+_SCORES = 1 << 20  # held at a time, 4 MiB
+_CACHED_BYTES = 2 << 20
 _EXACT_ROWS = 1024  # rows decided at a time, 3 MiB at 384 dimensions
-_STREAM_BYTES = 8 << 20  # beyond the cache a row-by-row sum reads memory twice as fast as BLAS's sgemv
 
 
 def nearest(vectors: Floats, queries: Floats, k: int) -> list[Found]:
@@ -28,64 +30,85 @@ def nearest(vectors: Floats, queries: Floats, k: int) -> list[Found]:
     # of Numerical Algorithms, 3.1); rows are unit to 1e-3, hence 1.01.
     margin = 2.02 * dimensions * 2.0**-24
     if len(queries) == 1:
-        scores = _product(vectors, queries[0])
-        floor = _kth_at_least(scores, k) - margin
-        return [_decide(vectors, queries[0], (scores >= floor).nonzero()[0], k)]
-    return _nearest_of_many(vectors, queries, k, margin)
+        return [_nearest_to_one(vectors, queries[0], k, margin)]
+    step = max(4 * k, 1024, _SCORES // len(queries))
+    floors = np.full((len(queries), 1), -np.inf, np.float32)
+    asked, rows = list[Indices](), list[Indices]()
+    for start in range(0, count, step):
+        scores = queries @ vectors[start : start + step].T  # (Q, rows of the block)
+        if scores.shape[1] >= k:
+            floors = np.maximum(floors, _kth_at_least(scores, k)[:, None] - margin)
+        which, row = (scores >= floors).nonzero()
+        asked.append(which)
+        rows.append(row + start)
+    return _decide(vectors, queries, *_joined(asked, rows), k)
 
 
-def _product(vectors: Floats, query: Floats) -> Floats:
-    """float32 [N]"""
-    if vectors.nbytes > _STREAM_BYTES:
-        scores: Floats = np.einsum("ij,j->i", vectors, query)
-        return scores
-    return vectors @ query
+def _nearest_to_one(vectors: Floats, query: Floats, k: int, margin: float) -> Found:
+    # Beyond the cache a dot product a row reads memory twice as fast as BLAS's product of a matrix with one vector.
+    scores: Floats = vectors.dot(query) if vectors.nbytes <= _CACHED_BYTES else _dot_rows(vectors, query)
+    rows = (scores >= _kth_at_least(scores, k) - margin).nonzero()[0]
+    cosines = _exact(vectors, rows, query.astype(np.float64))
+    order = (-cosines).argsort(kind="stable")
+    return _first(rows[order], cosines[order], k)
 
 
-def _kth_at_least(scores: Floats, k: int) -> float:
-    """A lower bound of the k-th highest score: the k-th highest of the maxima of disjoint groups."""
+def _dot_rows(rows: Any, others: Any) -> Any:
+    """Of rows [M, D] with one vector [D] or their own [M, D]: [M]."""
+    if hasattr(np, "vecdot"):
+        return np.vecdot(rows, others)
+    return np.einsum("ij,j->i" if others.ndim == 1 else "ij,ij->i", rows, others)  # numpy 1
+
+
+def _kth_at_least(scores: Floats, k: int) -> Any:
+    """Lower bounds [...] of the k-th highest of scores [..., N]: the k-th highest of the maxima of disjoint groups."""
+    *asked, count = scores.shape
     groups = max(4 * k, 128)
-    if len(scores) >= 4 * groups:
-        size = len(scores) // groups
-        scores = np.maximum.reduce(scores[: size * groups].reshape(size, groups), axis=0)
+    if count >= 4 * groups:
+        size = count // groups
+        scores = np.maximum.reduce(scores[..., : size * groups].reshape(*asked, size, groups), axis=-2)
     else:
         scores = scores.copy()
-    scores.partition(len(scores) - k)
-    return float(scores[len(scores) - k])
+    place = scores.shape[-1] - k
+    scores.partition(place, axis=-1)
+    return scores[..., place]
 
 
-def _nearest_of_many(vectors: Floats, queries: Floats, k: int, margin: float) -> list[Found]:
-    rows = max(4 * k, 1024, _BATCH_SCORES // len(queries))
-    floors = np.full(len(queries), -np.inf, np.float32)
-    kept: list[list[npt.NDArray[np.int64]]] = [[] for _ in queries]
-    for start in range(0, len(vectors), rows):
-        block = queries @ vectors[start : start + rows].T  # (Q, rows)
-        for i, scores in enumerate(block):
-            if len(scores) >= k:
-                floors[i] = max(floors[i], _kth_at_least(scores, k) - margin)
-            kept[i].append((scores >= floors[i]).nonzero()[0] + start)
-    return [_decide(vectors, query, np.concatenate(parts), k) for query, parts in zip(queries, kept, strict=True)]
+def _joined(asked: list[Indices], rows: list[Indices]) -> tuple[Indices, Indices]:
+    """Candidates of all blocks: which query, which row, sorted by both."""
+    if len(asked) == 1:
+        return asked[0], rows[0]
+    which = np.concatenate(asked)
+    order = which.argsort(kind="stable")
+    return which[order], np.concatenate(rows)[order]
 
 
-def _decide(vectors: Floats, query: Floats, candidates: npt.NDArray[np.int64], k: int) -> Found:
-    exact = query.astype(np.float64)
-    if len(candidates) <= _EXACT_ROWS:
-        cosines = _exact(vectors, candidates, exact)
-    else:
-        parts = range(0, len(candidates), _EXACT_ROWS)
-        cosines = np.concatenate([_exact(vectors, candidates[i : i + _EXACT_ROWS], exact) for i in parts])
-    order = (-cosines).argsort(kind="stable")
-    cosines = cosines[order]
+def _decide(vectors: Floats, queries: Floats, asked: Indices, rows: Indices, k: int) -> list[Found]:
+    cosines = _exact(vectors, rows, queries.astype(np.float64), asked)
+    order = np.lexsort((-cosines, asked))  # stable: what ties keeps the order of its rows
+    rows, cosines = rows[order], cosines[order]
+    ends = np.bincount(asked, minlength=len(queries)).cumsum().tolist()
+    return [_first(rows[i:j], cosines[i:j], k) for i, j in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def _exact(vectors: Floats, rows: Indices, queries: Exact, asked: Indices | None = None) -> Exact:
+    """Cosines [M] of rows [M] and a query [D], or of queries [Q, D] that `asked` [M] names: a sum for each row by
+    itself, whose rounding does not depend on where the row stands, as that of a product of matrices does."""
+    if len(rows) > _EXACT_ROWS:
+        parts = [slice(start, start + _EXACT_ROWS) for start in range(0, len(rows), _EXACT_ROWS)]
+        some = (_exact(vectors, rows[p], queries, None if asked is None else asked[p]) for p in parts)
+        return np.concatenate(list(some))
+    candidates = vectors.take(rows, axis=0).astype(np.float64)
+    cosines: Exact = _dot_rows(candidates, queries if asked is None else queries.take(asked, axis=0))
+    return cosines
+
+
+def _first(rows: Indices, cosines: Exact, k: int) -> Found:
+    """The first k and what ties with the k-th."""
     end = k
     if len(cosines) > k and cosines[k] == cosines[k - 1]:
         end = int(np.searchsorted(-cosines, -cosines[k - 1], side="right"))
-    return candidates[order[:end]], cosines[:end]
-
-
-def _exact(vectors: Floats, rows: npt.NDArray[np.int64], query: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    # A sum along each row, not a BLAS product: its rounding does not depend on where the row stands.
-    cosines: npt.NDArray[np.float64] = np.add.reduce(vectors.take(rows, axis=0) * query, axis=1)
-    return cosines
+    return rows[:end], cosines[:end]
 
 
 def unit(rows: Any, dimensions: int) -> Floats:

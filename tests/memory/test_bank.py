@@ -274,13 +274,13 @@ def test_a_newer_format_is_refused(bank: Bank) -> None:
 
 def test_names_of_banks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DUOMEM_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(paths, "PACKAGE", tmp_path / "package" / "duomem_mlx")
+    monkeypatch.setattr(paths, "PACKAGE", tmp_path / "package")
     Bank.create(tmp_path / "here", ENCODER).close()
     Bank.create(tmp_path / "home" / "memories" / "mine", ENCODER).close()
-    Bank.create(tmp_path / "package" / "memories" / "shipped", ENCODER).close()
+    Bank.create(tmp_path / "package" / "shipped" / "memories" / "given", ENCODER).close()
     assert find_bank("here").resolve() == tmp_path / "here"
     assert find_bank("mine") == tmp_path / "home" / "memories" / "mine"
-    assert find_bank("shipped") == tmp_path / "package" / "memories" / "shipped"
+    assert find_bank("given") == tmp_path / "package" / "shipped" / "memories" / "given"
     for name in ("nothing", "../mine", "", "org/bank"):
         with pytest.raises(UsageError):
             find_bank(name)

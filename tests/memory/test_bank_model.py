@@ -90,7 +90,7 @@ class Model(RuleBasedStateMachine):
         hits = self.banks[who].search(text, k, exclude_game=excluded, per_task=per_task)
         query = ENCODER.encode([text])[0].astype(np.float64)
         ranked = sorted(
-            (-float(np.add.reduce(ENCODER.encode([m.task])[0] * query)), m.id, m)
+            (-float(ENCODER.encode([m.task])[0].astype(np.float64) @ query), m.id, m)
             for m in self.kept.values()
             if m.source.game != excluded
         )
@@ -98,7 +98,9 @@ class Model(RuleBasedStateMachine):
         for cosine, _, one in ranked:
             if per_task is None or sum(m.task == one.task for m, _ in expected) < per_task:
                 expected.append((one, -cosine))
-        assert [(hit.memory, hit.cosine) for hit in hits] == (expected[:k] if text.strip() else [])
+        expected = expected[:k] if text.strip() else []
+        assert [hit.memory for hit in hits] == [one for one, _ in expected]
+        np.testing.assert_allclose([hit.cosine for hit in hits], [cosine for _, cosine in expected], atol=1e-14)
 
     @rule(who=st.integers(0, 1))
     def open_again(self, who: int) -> None:
