@@ -1,0 +1,321 @@
+"""`duomem-mlx train`: trajectories -> a LoRA adapter."""
+
+import os
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from duomem_mlx.cli import options, output, wiring
+
+if TYPE_CHECKING:
+    from duomem_mlx.environment import Environment
+    from duomem_mlx.memory.bank import Bank
+    from duomem_mlx.student.models import Student
+    from duomem_mlx.training.fit import Prepared
+    from duomem_mlx.training.loop import Progress
+    from duomem_mlx.training.rows import Examples
+    from duomem_mlx.training.settings import TrainSettings
+    from duomem_mlx.trajectory import Trajectory
+
+Paths = Annotated[
+    list[Path], typer.Argument(metavar="TRAJECTORIES…", help="Files of trajectories, or folders that `teach` wrote.")
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("-c", "--config", metavar="FILE", help="A YAML file of settings; the command line wins."),
+]
+ShowRows = Annotated[
+    int, typer.Option("--show-rows", min=0, metavar="N", help="Print N rows, what is trained marked, and stop.")
+]
+Iters = Annotated[int | None, typer.Option("--iters", metavar="N", help="Steps [default: what the epochs hold].")]
+Epochs = Annotated[int | None, typer.Option("--epochs", metavar="N", help="Passes over the trajectories [default: 1].")]
+BatchSize = Annotated[int | None, typer.Option("--batch-size", metavar="N", help="Rows a step [default: 8].")]
+Rate = Annotated[
+    float | None, typer.Option("--learning-rate", metavar="RATE", help="Its highest value [default: 0.001].")
+]
+Layers = Annotated[
+    int | None, typer.Option("--num-layers", metavar="N", help="Blocks from the last one [default: -1, all].")
+]
+Rank = Annotated[
+    int | None, typer.Option("--rank", metavar="N", help="[default: 16, less where that is 10M parameters or more]")
+]
+Scale = Annotated[float | None, typer.Option("--scale", metavar="X", help="alpha / rank [default: 2].")]
+Targets = Annotated[
+    str | None,
+    typer.Option("--targets", metavar="NAMES", help="q_proj,v_proj or the like [default: every linear layer]."),
+]
+Longest = Annotated[
+    int | None, typer.Option("--max-seq-length", metavar="N", help="Tokens a row; longer ones are cut [default: 2048].")
+]
+SaveEvery = Annotated[int | None, typer.Option("--save-every", metavar="N", help="Steps [default: 50].")]
+EvalEvery = Annotated[int | None, typer.Option("--eval-every", metavar="N", help="Steps [default: 100].")]
+HeldOut = Annotated[
+    float | None,
+    typer.Option("--held-out", metavar="SHARE", help="Of the games, for validation, whole rooms [default: 0.02]."),
+]
+TrainK = Annotated[
+    int | None, typer.Option("--k", "-k", metavar="N", help="Memories a row shows, 0 to N of them [default: 4].")
+]
+TrainSeed = Annotated[int | None, typer.Option("--seed", metavar="N", help="All randomness [default: 0].")]
+Half = Annotated[bool | None, typer.Option("--half/--full", help="Store the adapter in float16 [default: full].")]
+
+
+def train(
+    trajectories: Paths,
+    model: options.Model = None,
+    memories: options.Memories = None,
+    k: TrainK = None,
+    prompt_style: options.PromptStyle = None,
+    env: options.Env = "household",
+    iters: Iters = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: Rate = None,
+    num_layers: Layers = None,
+    rank: Rank = None,
+    scale: Scale = None,
+    targets: Targets = None,
+    max_seq_length: Longest = None,
+    held_out: HeldOut = None,
+    eval_every: EvalEvery = None,
+    save_every: SaveEvery = None,
+    seed: TrainSeed = None,
+    half: Half = None,
+    config: ConfigFile = None,
+    show_rows: ShowRows = 0,
+    out: options.Out = None,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+) -> None:
+    """Train a LoRA adapter on every action of the trajectories that were won.
+
+    Writes the adapter in mlx-lm's format, with duomem.json and metrics.jsonl. The same command again goes on where
+    it stopped.
+    """
+    started = time.perf_counter()
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # one row a core beats one row on all cores
+        os.environ.setdefault(name, "1")
+    from duomem_mlx.models_on_disk import STUDENT, locate
+    from duomem_mlx.paths import claim_run, read_json
+    from duomem_mlx.prompt import CHAT, COMPACT
+    from duomem_mlx.training.fit import is_finished
+
+    given = {
+        "prompt_style": prompt_style,
+        "k": k,
+        "iters": iters,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "num_layers": num_layers,
+        "rank": rank,
+        "scale": scale,
+        "targets": tuple(targets.split(",")) if targets else None,
+        "max_seq_length": max_seq_length,
+        "held_out": held_out,
+        "eval_every": eval_every,
+        "save_every": save_every,
+        "seed": seed,
+        "half": half,
+    }
+    usual = {"prompt_style": COMPACT if model in (None, STUDENT) else CHAT}
+    settings, sources = resolve(usual, from_yaml(config) if config else {}, given)
+    environment = wiring.open_environment(env, None, "fast")
+    chosen = successes(trajectories, environment)
+    located = locate(model or STUDENT)
+    bank = wiring.open_bank(memories, environment) if settings.k else None
+    if bank is None:
+        settings = replace(settings, k=0)
+    folder = None
+    if not show_rows:
+        identity = {
+            **asdict(settings),
+            "model": located.name,
+            "model_hash": located.identity,
+            "memories_hash": None if bank is None else bank.identity,
+            "trajectories": _digest_of(chosen),
+        }
+        folder = claim_run(out, "train", identity, overwrite)
+        tell_settings(settings, sources, located.name, bank)
+        if is_finished(folder):
+            output.say(f"This run is finished; its adapter is in {folder}.")
+    if folder is None or not is_finished(folder):
+        from duomem_mlx.student.agent import writer_for
+        from duomem_mlx.student.models import load_student
+        from duomem_mlx.training.fit import prepare
+
+        student = load_student(model)
+        prepared = prepare(
+            chosen,
+            writer_for(student, environment, settings.prompt_style),
+            settings,
+            None if bank is None else recalled(bank, chosen, settings.k),
+            getattr(environment, "refused", None),
+            lambda trajectory: group_of(environment, trajectory),
+        )
+        if folder is None:
+            show(prepared, student, show_rows)
+            return
+        train_in(folder, student, prepared, settings)
+    seconds = round(time.perf_counter() - started, 1)
+    if json:
+        record = read_json(folder / "duomem.json", "adapter record")
+        output.result({"adapter": str(folder), "seconds": seconds, **record["figures"], **record["data"]})
+        return
+    output.say(f"The adapter is in {folder} ({seconds:.0f} s).")
+    output.hint(
+        " ".join(
+            [
+                f"duomem-mlx evaluate --adapter {folder}",
+                *([f"--model {model}"] if model else []),
+                *([f"--memories {memories}"] if memories else []),
+                *([f"--env {env}"] if env != wiring.HOUSEHOLD else []),
+                "--limit 20",
+            ]
+        )
+    )
+
+
+def resolve(
+    usual: dict[str, Any], filed: dict[str, Any], given: dict[str, Any]
+) -> "tuple[TrainSettings, dict[str, str]]":
+    """The settings, and for each that is not the default where it came from."""
+    from duomem_mlx.training.settings import TrainSettings
+
+    given = {name: value for name, value in given.items() if value is not None}
+    sources = {**dict.fromkeys(filed, "the file"), **dict.fromkeys(given, "this call")}
+    return TrainSettings(**{**usual, **filed, **given}), sources
+
+
+def from_yaml(path: Path) -> dict[str, Any]:
+    """Settings of a YAML file, by their names in TrainSettings; mlx-lm's `lora_parameters` is understood.
+
+    Raises UsageError for what is not a file of settings, naming what is wrong in it.
+    """
+    import yaml  # type: ignore[import-untyped]
+
+    from duomem_mlx.errors import UsageError
+    from duomem_mlx.training.settings import from_mapping
+
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"The settings {path} cannot be read: {error}.", "Check the path.") from None
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}.", "Mend that line.") from None
+    if not isinstance(found, dict):
+        raise UsageError(f"{path} holds no settings.", "Write lines such as `learning_rate: 0.001`.")
+    return from_mapping(found, str(path))
+
+
+def successes(paths: list[Path], environment: "Environment") -> "list[Trajectory]":
+    """The trajectories that were won, each once, in the files' order. Raises UsageError when there are none, or when
+    they are of another world."""
+    from duomem_mlx.errors import UsageError
+    from duomem_mlx.trajectory import read_trajectories
+
+    read = [trajectory for path in paths for trajectory in read_trajectories(path)]
+    won = {trajectory.id: trajectory for trajectory in read if trajectory.won and trajectory.steps}
+    if strange := {trajectory.environment for trajectory in read} - {environment.name}:
+        raise UsageError(
+            f"These trajectories are of {', '.join(sorted(strange))}, not of {environment.name}.",
+            "Name their world with --env.",
+        )
+    if not won:
+        raise UsageError(f"None of {len(read)} trajectories was won.", "Make others with `duomem-mlx teach`.")
+    if len(won) < len(read):
+        output.say(f"{len(won)} of {len(read)} trajectories are used: what was not won, or stands there twice, is not.")
+    if test := sum(trajectory.split.startswith("valid") for trajectory in won.values()):
+        output.say(f"Careful: {test} of these games are for evaluation; no figure on their split will mean anything.")
+    return list(won.values())
+
+
+def recalled(bank: "Bank", trajectories: "list[Trajectory]", k: int) -> "Examples":
+    """What the bank would show for each game, its own memories left out, looked up in one go."""
+    from duomem_mlx.student.agent import examples
+
+    tasks = [trajectory.task for trajectory in trajectories]
+    found = bank.search_many(tasks, k, [trajectory.game for trajectory in trajectories])
+    shown = {trajectory.id: examples(hits) for trajectory, hits in zip(trajectories, found, strict=True)}
+    return lambda trajectory, n: shown[trajectory.id][:n]
+
+
+def group_of(environment: "Environment", trajectory: "Trajectory") -> str:
+    """What is held out together: the games of one place, where the environment knows of places."""
+    place = getattr(environment, "place", None)
+    return str(place(trajectory.game)) if place else trajectory.game
+
+
+def tell_settings(settings: "TrainSettings", sources: dict[str, str], model: str, bank: "Bank | None") -> None:
+    output.say(f"Training {model}, memories {'none' if bank is None else bank.name}:")
+    for name, value in asdict(settings).items():
+        shown = "all" if name == "targets" and not value else value
+        origin = f"   ({sources[name]})" if name in sources else ""
+        output.say(f"  {name} {shown}{origin}")
+
+
+def train_in(folder: Path, student: "Student", prepared: "Prepared", settings: "TrainSettings") -> None:
+    """Train, telling what is trained, how long it will take, and how it goes."""
+    from duomem_mlx.training import loop
+    from duomem_mlx.training.fit import add_adapter_layers, fit
+    from duomem_mlx.training.lora import trainable
+    from duomem_mlx.training.loss import logits_at
+
+    adapter_config = add_adapter_layers(student, settings)
+    lora = adapter_config["lora_parameters"]
+    weights = sum(array.size for array in trainable(student.model).values())
+    output.say(f"LoRA of rank {lora['rank']} on {', '.join(lora['keys'])}: {weights / 1e6:.2f}M parameters.")
+    if not logits_at(student.model)[1]:
+        output.say("This kind of model computes all logits, not only those that are scored: slower, the same numbers.")
+    first = prepared.epochs[0]
+    output.say(
+        f"{prepared.trajectories} trajectories, {prepared.held_out_trajectories} held out; {len(first.rows)} rows of "
+        f"{first.tokens / len(first.rows):.0f} tokens, {first.supervised / first.tokens:.0%} of them trained; "
+        f"{first.memories / len(first.rows):.1f} memories a row ({first.left_out} left out for length); "
+        f"{first.cut} cut between turns; {first.refused} refused actions shown, not trained."
+    )
+    steps = loop.plan_steps(prepared.epochs, settings)
+    each = loop.seconds_per_token(student.model, first.rows, settings)
+    whole = prepared.tokens(settings)
+    output.say(f"{len(steps)} steps, {whole} tokens: about {duration(each * whole)} ({1 / each:.0f} tokens/s).")
+    with output.progress("Training", len(steps)) as advance:
+        fit(student, adapter_config, prepared, settings, folder, lambda now: advance(now.step, _note(now)))
+
+
+def _note(now: "Progress") -> str:
+    held_out = "" if now.held_out_loss is None else f", held out {now.held_out_loss:.4f}"
+    return (
+        f"loss {now.loss:.4f}{held_out}, {now.tokens_per_second:.0f} tokens/s, {duration(now.seconds_left)} left, "
+        f"peak {now.peak_bytes / 2**30:.1f} GB"
+    )
+
+
+def duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def show(prepared: "Prepared", student: "Student", count: int) -> None:
+    """Rows as text: what is trained in green on a terminal, between ⟦ and ⟧ elsewhere."""
+    from duomem_mlx.training.rows import shown_row
+
+    for row in prepared.epochs[0].rows[:count]:
+        output.line(f"— {row.id}: {len(row.tokens)} tokens, {row.supervised} trained")
+        spans = shown_row(row, student.tokenizer.decode)
+        if sys.stdout.isatty():
+            output.line("".join(typer.style(text, fg="green" if trained else None) for text, trained in spans))
+        else:
+            output.line("".join(f"⟦{text}⟧" if trained else text for text, trained in spans))
+
+
+def _digest_of(trajectories: "list[Trajectory]") -> str:
+    from duomem_mlx.paths import digest
+    from duomem_mlx.trajectory import to_record
+
+    return digest([{**to_record(t), "seconds": 0, "created": "", "tokens": None} for t in trajectories])

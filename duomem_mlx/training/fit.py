@@ -1,0 +1,127 @@
+"""The stages of a training run in a row: rows from trajectories, LoRA on a student, the loop, the adapter folder."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from duomem_mlx import __version__
+from duomem_mlx.errors import UsageError
+from duomem_mlx.student.adapters import RECORD
+from duomem_mlx.student.models import Student, base_fingerprint
+from duomem_mlx.student.transcript import Writer
+from duomem_mlx.training import checkpoint, loop, lora
+from duomem_mlx.training.loop import Outcome, Report
+from duomem_mlx.training.rows import Epoch, Examples, Refused, Row, digest_rows, make_epoch, split_held_out
+from duomem_mlx.training.settings import TrainSettings
+from duomem_mlx.trajectory import Trajectory
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that is trained on, pass by pass, and what is validated on."""
+
+    epochs: tuple[Epoch, ...]
+    held_out: tuple[Row, ...]
+    trajectories: int  # trained on
+    held_out_trajectories: int
+
+    def tokens(self, settings: TrainSettings) -> int:
+        """Of all rows of all steps."""
+        return sum(len(row.tokens) for rows in loop.plan_steps(self.epochs, settings) for row in rows)
+
+
+def prepare(
+    trajectories: Sequence[Trajectory],
+    writer: Writer,
+    settings: TrainSettings,
+    examples: Examples | None = None,
+    refused: Refused | None = None,
+    group: Callable[[Trajectory], Any] = lambda trajectory: trajectory.game,
+) -> Prepared:
+    """Rows for every pass that the settings ask for; see `rows.make_epoch`. Trajectories of one `group` are held out
+    together or not at all. Raises UsageError when there are none to train on."""
+    if not trajectories:
+        raise UsageError("There are no trajectories to train on.", "Make some with `duomem-mlx teach`.")
+    training, validating = split_held_out(trajectories, settings.held_out, group, settings.seed)
+    passes = settings.epochs
+    if settings.iters is not None:
+        passes = math.ceil(settings.iters / math.ceil(len(training) / settings.batch_size))
+
+    def rows_of(chosen: Sequence[Trajectory], number: int) -> Epoch:
+        return make_epoch(
+            chosen,
+            writer,
+            max_tokens=settings.max_seq_length,
+            examples=examples,
+            k=settings.k,
+            seed=settings.seed,
+            epoch=number,
+            refused=refused,
+        )
+
+    return Prepared(
+        epochs=tuple(rows_of(training, number) for number in range(passes)),
+        held_out=rows_of(validating, 0).rows,
+        trajectories=len(training),
+        held_out_trajectories=len(validating),
+    )
+
+
+def add_adapter_layers(student: Student, settings: TrainSettings) -> dict[str, Any]:
+    """Fresh LoRA layers in the student's model; what adapter_config.json says of them. Raises as `lora.add_lora`."""
+    return lora.add_lora(
+        student.model,
+        settings.rank,
+        settings.scale,
+        settings.dropout,
+        settings.targets,
+        settings.num_layers,
+        settings.seed,
+    )
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run has left its adapter there."""
+    return (folder / RECORD).is_file()
+
+
+def fit(
+    student: Student,
+    adapter_config: dict[str, Any],
+    prepared: Prepared,
+    settings: TrainSettings,
+    folder: Path,
+    report: Report = lambda progress: None,
+) -> Outcome:
+    """Train the student's LoRA layers, going on from a checkpoint in `folder`, and write the adapter there.
+
+    The adapter's files hold no time and no path: the same run gives the same bytes. Raises as `loop.train` does.
+    """
+    identity = loop.identity_of(settings, prepared.epochs, prepared.held_out, student.identity)
+    outcome = loop.train(student.model, prepared.epochs, prepared.held_out, settings, folder, identity, report)
+    record = {
+        "version": __version__,
+        "base": base_fingerprint(student),
+        "prompt_style": settings.prompt_style,
+        "k": settings.k,
+        "settings": asdict(settings),
+        "data": {
+            "trajectories": prepared.trajectories,
+            "held_out": prepared.held_out_trajectories,
+            "rows": sum(len(epoch.rows) for epoch in prepared.epochs),
+            "tokens": prepared.tokens(settings),
+            "hash": digest_rows(prepared.epochs),
+        },
+        "figures": {
+            "parameters": sum(array.size for array in outcome.weights.values()),
+            "steps": outcome.steps,
+            "loss": outcome.last_loss,
+            "held_out_loss": outcome.held_out_loss,
+            "best_step": outcome.best_step,
+        },
+    }
+    lora.save_adapter(folder, outcome.weights, adapter_config, record, settings.half)
+    checkpoint.remove(folder)
+    return outcome
