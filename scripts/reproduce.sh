@@ -45,7 +45,7 @@ if [ ! -f "$out/memories/bank.json" ]; then
 fi
 
 stage "3/4  its successes train an adapter"
-"$duomem" train "$out/teach/trajectories.jsonl" --memories "$out/memories" --half --out "$out/adapter"
+"$duomem" train "$out/teach/trajectories.jsonl" --memories "$out/memories" --batch-size 4 --half --out "$out/adapter"
 
 stage "4/4  four arms play valid_seen"
 "$duomem" evaluate --games valid_seen ${small:+--limit 24} --batch-size 24 \
