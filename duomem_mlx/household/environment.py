@@ -211,6 +211,12 @@ def household(games_dir: Path | None = None, engine: str = "fast") -> Household:
     return Household(games_dir, engine)
 
 
+def open_game(path_or_id: Path | str, engine: str = "fast", games_dir: Path | None = None) -> HouseholdGame:
+    """A game by its file, its folder, its id below the data folder, or `generated:SEED`. Raises as
+    `Household.open` does."""
+    return Household(games_dir, engine).open(str(path_or_id))
+
+
 def _seed(task_id: str) -> int:
     return int(task_id.split(":")[1])
 
