@@ -23,7 +23,8 @@ def mcnemar(only_first: int, only_second: int) -> float:
     second alone; under the hypothesis of no difference each of these was a fair coin (Binomial(n, ½))."""
     discordant = only_first + only_second
     tail = sum(comb(discordant, i) for i in range(min(only_first, only_second) + 1))
-    return min(1.0, 2 * tail / 2**discordant)
+    outcomes: int = 2**discordant
+    return min(1.0, 2 * tail / outcomes)
 
 
 def discordant(first: dict[str, bool], second: dict[str, bool]) -> tuple[int, int]:
