@@ -1,7 +1,7 @@
 """Playing a set of games in several arms, each episode on disk as soon as it is over."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +88,9 @@ def play_arm(run: Run, arm: Arm, k: int, label: str, games: Sequence[str], agent
             yield Entry(task_id, game, examples(hits))
 
     refused = getattr(run.environment, "refused", None)
-    for turn in play(agent.student, agent.writer, entries(), run.settings, refused):
+    together = getattr(run.environment, "parallel_safe", True)
+    settings = run.settings if together else replace(run.settings, width=1)
+    for turn in play(agent.student, agent.writer, entries(), settings, refused):
         openings.setdefault(turn.key, turn.observation)
         turns.setdefault(turn.key, []).append(turn)
         if turn.end is None:

@@ -1,6 +1,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -127,3 +128,30 @@ def test_a_torn_episode_is_named(tmp_path: Path, agent_for: Any) -> None:
     torn.write_text(torn.read_text()[:40])
     with pytest.raises(DuomemError, match=r"train__g2\.json cannot be read.*Remove that file"):
         read_episodes(tmp_path)
+
+
+def test_a_world_that_is_not_parallel_safe_is_played_one_game_at_a_time(tmp_path: Path, agent_for: Any) -> None:
+    class Alone(World):
+        parallel_safe = False
+        in_play = 0
+
+        def open(self, task_id: str) -> tiny.Echo:
+            game = super().open(task_id)
+            reset, step = game.reset, game.step
+
+            def begin() -> str:
+                self.in_play += 1
+                assert self.in_play == 1
+                return reset()
+
+            def act(action: str) -> str:
+                said = step(action)
+                self.in_play -= game.done
+                return said
+
+            game.reset, game.step = begin, act  # type: ignore[method-assign]
+            return game
+
+    run = run_in(tmp_path, Alone())
+    evaluate(replace(run, settings=replace(run.settings, max_steps=50)), ARMS[:1], agent_for)
+    assert len(read_episodes(tmp_path)["base"][0]) == len(GAMES)
