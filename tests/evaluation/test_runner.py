@@ -1,7 +1,6 @@
 import json
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -133,25 +132,19 @@ def test_a_torn_episode_is_named(tmp_path: Path, agent_for: Any) -> None:
 def test_a_world_that_is_not_parallel_safe_is_played_one_game_at_a_time(tmp_path: Path, agent_for: Any) -> None:
     class Alone(World):
         parallel_safe = False
-        in_play = 0
 
-        def open(self, task_id: str) -> tiny.Echo:
-            game = super().open(task_id)
-            reset, step = game.reset, game.step
+    begun: list[str] = []
 
-            def begin() -> str:
-                self.in_play += 1
-                assert self.in_play == 1
-                return reset()
+    class Told(tiny.Echo):
+        def reset(self) -> str:
+            begun.append(self.id)
+            return super().reset()
 
-            def act(action: str) -> str:
-                said = step(action)
-                self.in_play -= game.done
-                return said
+        def step(self, action: str) -> str:
+            assert begun[-1] == self.id
+            return super().step(action)
 
-            game.reset, game.step = begin, act  # type: ignore[method-assign]
-            return game
-
-    run = run_in(tmp_path, Alone())
-    evaluate(replace(run, settings=replace(run.settings, max_steps=50)), ARMS[:1], agent_for)
-    assert len(read_episodes(tmp_path)["base"][0]) == len(GAMES)
+    world = Alone()
+    world.open = lambda task_id: Told(task_id, int(task_id[-1]))  # type: ignore[method-assign]
+    evaluate(run_in(tmp_path, world), ARMS[:1], agent_for)
+    assert begun == GAMES
