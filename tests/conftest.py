@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from duomem_mlx.blas import load_openblas
 from duomem_mlx.errors import DuomemError
 
 OURS = "DUOMEM_TESTS"  # the session's folder; its workers inherit the name
@@ -30,6 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.pop("DUOMEM_DEBUG", None)
     if sys.platform == "linux":
         os.environ.setdefault("MLX_DISABLE_COMPILE", "1")  # there it calls g++ while running, and gains nothing
+    load_openblas()  # before any test imports MLX
 
 
 @pytest.fixture(autouse=True)
