@@ -73,8 +73,9 @@ def identity(folder: Path) -> str:
     return digest([file_sha256(folder / name) for name in (CONFIG, WEIGHTS)])
 
 
-def apply(model: Any, folder: Path) -> None:
-    """Put the adapter's layers into `model`, evaluated, dropout off; the layers keep the type they were saved in.
+def apply(model: Any, folder: Path, dtype: str) -> None:
+    """Put the adapter's layers into `model`, which computes in `dtype`, evaluated, dropout off. The layers keep the
+    type they were saved in, but that half precision becomes float32 where all else is.
 
     Raises DuomemError when the files are torn, or naming every kind of tensor that does not fit.
     """
@@ -122,6 +123,8 @@ def apply(model: Any, folder: Path) -> None:
             f"The adapter {folder} does not fit the model: {'; '.join(fault for fault in faults if fault)}.",
             "Name the base it was trained on with --model.",
         )
+    if dtype == "float32":  # exact, and half precision would be widened at every call anyway
+        weights = {name: array.astype(mx.float32) for name, array in weights.items()}
     model.load_weights(list(weights.items()), strict=False)
     model.eval()
     mx.eval(model.parameters())

@@ -119,7 +119,7 @@ def add_adapter(student: Student, adapter: Path) -> Student:
             f"The adapter {adapter} was trained for another base than {student.name}: {reason}.",
             "Name its base with --model, or another adapter.",
         )
-    adapters.apply(student.model, adapter)
+    adapters.apply(student.model, adapter, student.dtype)
     warnings = student.warnings
     if adapters.other_weights(adapter, fingerprint):
         line = f"The adapter {adapter} was trained on other weights of the same base; it may do a little worse."
