@@ -1,7 +1,6 @@
 """A bank of memories: kept, found by the text of a task, forgotten. One face for the live and the sealed form."""
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,9 +9,12 @@ from pathlib import Path
 from typing import Protocol
 
 from duomem_mlx.errors import DuomemError, UsageError
+from duomem_mlx.memory.database import DATABASE
 from duomem_mlx.memory.folders import replacing_folder
-from duomem_mlx.memory.index import Floats, Found, nearest, unit
-from duomem_mlx.memory.live import DATABASE, Live, Snapshot
+from duomem_mlx.memory.index import Floats, nearest, unit
+from duomem_mlx.memory.live import Live
+from duomem_mlx.memory.ranking import Hit as Hit
+from duomem_mlx.memory.ranking import Limits, passing, ranked_hits, spread
 from duomem_mlx.memory.record import Memory, check
 from duomem_mlx.memory.sealed import HEAD, Sealed, write_sealed
 from duomem_mlx.paths import home, shipped
@@ -34,14 +36,6 @@ class Encoder(Protocol):
 
     def encode(self, texts: Sequence[str]) -> Floats:
         """float32 [N, D], unit rows."""
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A memory that was found, and the cosine between its key and what was asked for."""
-
-    memory: Memory
-    cosine: float
 
 
 @dataclass(frozen=True)
@@ -160,6 +154,10 @@ class Bank:
             raise UsageError(f"{len(found)} memories have an id that starts with {prefix!r}.", "Give more of it.")
         raise UsageError(f"The bank {self.path} has no memory {prefix!r}.", "`memories list` shows their ids.")
 
+    def find(self, id_: str) -> Memory | None:
+        """The memory of a whole id; None where it is not (or no longer) there."""
+        return next((memory for memory in self._store.find(id_) if memory.id == id_), None)
+
     # -- finding ---------------------------------------------------------------------------------------------
 
     def search(
@@ -171,15 +169,18 @@ class Bank:
         per_task: int | None = 1,
         floor: float = -1.0,
         diversity: float = 0.0,
+        won_only: bool = False,
     ) -> list[Hit]:
         """The k memories nearest to `text`, best first, ties by id; fewer where the bank has no more.
 
         text: what the keys are, by default a bare task sentence; nothing is found for an empty one. exclude_game: no
         memory from this game. per_task: at most so many of one and the same task sentence, None for all. floor: the
         least cosine that counts. diversity: 0 to below 1, how much a likeness to what was chosen before counts
-        against a memory (maximal marginal relevance, Carbonell and Goldstein 1998, with 1 - lambda).
+        against a memory (maximal marginal relevance, Carbonell and Goldstein 1998, with 1 - lambda). won_only: only
+        memories of games that were won, for a bank that keeps failures too.
         """
-        return self.search_many([text], k, [exclude_game], per_task=per_task, floor=floor, diversity=diversity)[0]
+        limits = Limits(per_task, floor, won_only)
+        return self._search([text], k, [exclude_game], limits, diversity)[0]
 
     def search_many(
         self,
@@ -190,8 +191,15 @@ class Bank:
         per_task: int | None = 1,
         floor: float = -1.0,
         diversity: float = 0.0,
+        won_only: bool = False,
     ) -> list[list[Hit]]:
         """`search` for several texts in one go, with the same result."""
+        limits = Limits(per_task, floor, won_only)
+        return self._search(texts, k, exclude_games or [None] * len(texts), limits, diversity)
+
+    def _search(
+        self, texts: Sequence[str], k: int, excluded: Sequence[str | None], limits: Limits, diversity: float
+    ) -> list[list[Hit]]:
         asked = [i for i, text in enumerate(texts) if text.strip()]
         hits: list[list[Hit]] = [[] for _ in texts]
         if k <= 0 or not asked or not len(self):
@@ -199,13 +207,10 @@ class Bank:
         queries = self._encode([texts[i].strip() for i in asked])
         pool = k if not diversity else max(50, 10 * k)
         with self._store.snapshot() as seen:
-            # enough for most when copies are thinned; who finds too little asks again
-            first = nearest(seen.vectors, queries, 4 * pool)
+            found = nearest(seen.vectors, queries, 4 * pool)  # enough for most when copies are thinned
             for row, i in enumerate(asked):
-                excluded = exclude_games[i] if exclude_games else None
-                query = queries[row : row + 1]
-                ranked = _ranked(seen, query, first[row], pool, excluded, per_task, floor)
-                chosen = _spread(seen.vectors, ranked, k, diversity) if diversity else ranked[:k]
+                ranked = ranked_hits(seen, queries[row : row + 1], found[row], pool, excluded[i], limits)
+                chosen = spread(seen.vectors, ranked, k, diversity) if diversity else ranked[:k]
                 hits[i] = [hit for _, hit in chosen]
         return hits
 
@@ -219,7 +224,7 @@ class Bank:
         """
         salt = f"{seed}:{exclude_game or ''}:"
         draw = sorted(self, key=lambda memory: hashlib.sha256(f"{salt}{memory.id}".encode()).digest())
-        return [Hit(memory, 0.0) for memory in _thinned(iter(draw), exclude_game, per_task)][: max(k, 0)]
+        return [Hit(memory, 0.0) for memory in passing(draw, exclude_game, Limits(per_task))][: max(k, 0)]
 
     # -- changing --------------------------------------------------------------------------------------------
 
@@ -229,10 +234,30 @@ class Bank:
 
         Raises UsageError when the bank is sealed, DuomemError when a memory is not fit to be kept or the disk refuses.
         """
+        return self.change(add=memories, advance=advance)[0]
+
+    def change(
+        self,
+        *,
+        add: Sequence[Memory] = (),
+        forget: Sequence[str] = (),
+        used: Sequence[str] = (),
+        won: bool = False,
+        prune: tuple[int, float] | None = None,
+        advance: Callable[[int], object] | None = None,
+    ) -> tuple[list[str], list[str]]:
+        """Several changes in one: whole, or none of it.
+
+        A game, `won` or not, is counted for every memory that was `used`; those in `forget` are deleted, and those
+        used that by now were in at least `prune[0]` games and won less than the share `prune[1]` of them; those in
+        `add` are kept. Returns the ids under which what was added is found, and the ids that are gone. Raises as
+        `add` does.
+        """
         store = self._live()
-        for memory in memories:
+        for memory in add:
             check(memory, f"The memory of {memory.task[:60]!r}")
-        return store.add(memories, self._encode([memory.key for memory in memories], advance))
+        vectors = self._encode([memory.key for memory in add], advance)
+        return store.change(add=add, vectors=vectors, forget=forget, used=used, won=won, prune=prune)
 
     def add_bank(self, other: "Bank") -> list[str]:
         """Keep all memories of another bank, all or none. Vectors are taken over where its encoder is the same, and
@@ -247,19 +272,18 @@ class Bank:
         with other._store.snapshot() as seen:
             items = [(memory, vector) for _, memory, vector in seen.everything()]
         vectors = np.frombuffer(b"".join(vector for _, vector in items), "<f4").reshape(-1, self.dimensions)
-        return store.add([memory for memory, _ in items], vectors)
+        return store.change(add=[memory for memory, _ in items], vectors=vectors)[0]
 
     def forget(self, ids: Sequence[str]) -> Receipt:
         """Delete memories by their whole ids: text and vector leave in one commit, and no search finds them again."""
-        store = self._live()
         wanted = list(dict.fromkeys(ids))
-        gone = store.forget(wanted)
+        _, gone = self.change(forget=wanted)
         unknown = tuple(id_ for id_ in wanted if id_ not in set(gone))
         return Receipt(tuple(gone), unknown, len(self), datetime.now(UTC).isoformat(timespec="seconds"))
 
     def credit(self, ids: Sequence[str], won: bool) -> None:
         """Count one game, won or not, for every memory that was in its prompt."""
-        self._live().credit(ids, won)
+        self.change(used=ids, won=won)
 
     # -- keeping ---------------------------------------------------------------------------------------------
 
@@ -343,64 +367,3 @@ def find_bank(name: str) -> Path:
 def is_bank(folder: Path) -> bool:
     """Whether a bank of either form lies in a folder; nothing is said of its soundness."""
     return (folder / HEAD).is_file() or (folder / DATABASE).is_file()
-
-
-_Ranked = list[tuple[int, Hit]]
-
-
-def _ranked(
-    seen: Snapshot | Sealed,
-    query: Floats,
-    found: Found,
-    wanted: int,
-    excluded: str | None,
-    per_task: int | None,
-    floor: float,
-) -> _Ranked:
-    """At least `wanted` (row, hit), best first, where the bank has so many that pass."""
-    asked = 4 * wanted
-    while True:
-        rows, cosines = found
-        memories = seen.at(rows.tolist())
-        hits = [
-            (row, Hit(memories[row], cosine))
-            for row, cosine in zip(rows.tolist(), cosines.tolist(), strict=True)
-            if row in memories and cosine >= floor
-        ]
-        hits.sort(key=lambda item: (-item[1].cosine, item[1].memory.id))
-        passing = {id(memory) for memory in _thinned((hit.memory for _, hit in hits), excluded, per_task)}
-        hits = [item for item in hits if id(item[1].memory) in passing]
-        enough = len(hits) >= wanted or len(rows) == len(seen.vectors) or float(cosines[-1]) < floor
-        if enough:
-            return hits
-        asked *= 8
-        (found,) = nearest(seen.vectors, query, asked)
-
-
-def _thinned(memories: Iterator[Memory], excluded: str | None, per_task: int | None) -> Iterator[Memory]:
-    """Those not from the excluded game, at most `per_task` of one task sentence, in their order."""
-    count = Counter[str]()
-    for memory in memories:
-        if excluded is not None and memory.source.game == excluded:
-            continue
-        task = " ".join(memory.task.casefold().split())
-        count[task] += 1
-        if per_task is None or count[task] <= per_task:
-            yield memory
-
-
-def _spread(vectors: Floats, ranked: _Ranked, k: int, diversity: float) -> _Ranked:
-    import numpy as np
-
-    rest, chosen = list(ranked), list[tuple[int, Hit]]()
-    while rest and len(chosen) < k:
-        if chosen:
-            likeness = (vectors[[row for row, _ in rest]] @ vectors[[row for row, _ in chosen]].T).max(axis=1)
-        else:
-            likeness = np.zeros(len(rest), np.float32)
-        value = [
-            (1 - diversity) * hit.cosine - diversity * float(like)
-            for (_, hit), like in zip(rest, likeness, strict=True)
-        ]
-        chosen.append(rest.pop(max(range(len(rest)), key=lambda i: (value[i], -i))))
-    return chosen

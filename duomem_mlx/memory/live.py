@@ -1,7 +1,6 @@
 """A live bank: `bank.sqlite3` holds text, counters and vectors, one transaction a change; `vectors.f32` follows it."""
 
 import json
-import os
 import secrets
 import sqlite3
 import threading
@@ -12,41 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from duomem_mlx.errors import DuomemError, UsageError
+from duomem_mlx.errors import DuomemError
+from duomem_mlx.memory.database import DATABASE, RESTORE, SCHEMA, check_format, connect, sqlite_faults
 from duomem_mlx.memory.folders import replacing_folder
 from duomem_mlx.memory.index import Floats, unit
 from duomem_mlx.memory.matrix import Matrix, Stamp
 from duomem_mlx.memory.record import MAX_COUNT, Memory, Source
 
-DATABASE = "bank.sqlite3"
 MATRIX = "vectors.f32"
-FORMAT = 1
-_APPLICATION = 0x44554F4D  # "DUOM", what `file` and SQLite know the database by
-_WAIT_S = 60.0  # for another process that is writing
 _MANY_HOLES = 1000
 
-_SCHEMA = f"""
-CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE memories(
-  position INTEGER PRIMARY KEY,     -- row of vectors.f32, never given twice in a generation
-  mark INTEGER NOT NULL,            -- random; see matrix.Stamp
-  id TEXT NOT NULL UNIQUE,
-  experience TEXT NOT NULL UNIQUE,
-  task TEXT NOT NULL, script TEXT NOT NULL, steps TEXT NOT NULL, "key" TEXT NOT NULL,
-  environment TEXT NOT NULL, game TEXT NOT NULL, split TEXT NOT NULL, teacher TEXT NOT NULL,
-  trajectory TEXT NOT NULL, won INTEGER NOT NULL,
-  uses INTEGER NOT NULL, wins INTEGER NOT NULL, strength INTEGER NOT NULL, created TEXT NOT NULL,
-  vector BLOB NOT NULL              -- float32 little-endian
-);
-CREATE INDEX memories_key ON memories("key");
-CREATE TABLE holes(
-  number INTEGER PRIMARY KEY,       -- 1, 2, 3 ... in the order of forgetting
-  mark INTEGER NOT NULL,
-  position INTEGER NOT NULL UNIQUE, position_mark INTEGER NOT NULL
-);
-PRAGMA application_id = {_APPLICATION};
-PRAGMA user_version = {FORMAT};
-"""
 _COLUMNS = (
     'id, experience, task, script, steps, "key", environment, game, split, teacher, trajectory, won, '
     "uses, wins, strength, created"
@@ -72,11 +46,11 @@ class Live:
         """Open the bank in `folder`. Raises UsageError when there is none, DuomemError when it cannot be read."""
         self.folder = folder
         self._lock = threading.RLock()
-        with _faults(folder):
-            self._db, self._writable = _connect(folder / DATABASE)
+        with sqlite_faults(folder):
+            self._db, self._writable = connect(folder / DATABASE)
         try:
-            with _faults(folder):
-                _check(self._db, folder)
+            with sqlite_faults(folder):
+                check_format(self._db, folder)
                 meta = dict(self._db.execute("SELECT name, value FROM meta"))
             self.encoder_id, self.fingerprint = meta["encoder"], meta["fingerprint"]
             self.dimensions, self.by = int(meta["dimensions"]), meta["by"]
@@ -84,7 +58,7 @@ class Live:
         except BaseException as error:
             self._db.close()
             if isinstance(error, KeyError | ValueError):
-                raise DuomemError(f"The bank {folder} does not say which encoder made it.", _RESTORE) from None
+                raise DuomemError(f"The bank {folder} does not say which encoder made it.", RESTORE) from None
             raise
         self._matrix = Matrix(folder / MATRIX, self.dimensions)
 
@@ -99,11 +73,11 @@ class Live:
             "built_from": built_from,
             "generation": secrets.token_hex(8),
         }
-        with replacing_folder(folder) as part, _faults(folder):
+        with replacing_folder(folder) as part, sqlite_faults(folder):
             db = sqlite3.connect(part / DATABASE, isolation_level=None)
             try:
                 db.execute("PRAGMA journal_mode = WAL")
-                db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA}")
+                db.executescript(f"BEGIN IMMEDIATE; {SCHEMA}")
                 db.executemany("INSERT INTO meta VALUES(?, ?)", meta.items())
                 db.execute("COMMIT")
             finally:
@@ -206,43 +180,64 @@ class Live:
 
     # -- changing --------------------------------------------------------------------------------------------
 
-    def add(self, memories: Sequence[Memory], vectors: Floats) -> list[str]:
-        """Keep memories with their vectors [N, D]; one that is there already makes the old one stronger. Returns the
-        ids under which they are found. All of them or, when anything goes wrong, none."""
-        found = []
-        with self._writing():
-            position = self._stamp().rows
-            for memory, vector in zip(memories, vectors.astype("<f4", copy=False), strict=True):
-                values = (position, _mark(), vector.tobytes(), *_values(memory))
-                held, id_ = self._db.execute(_INSERT, values).fetchone()
-                found.append(id_)
-                position += held == position
-        return found
+    def change(
+        self,
+        *,
+        add: Sequence[Memory] = (),
+        vectors: Floats | None = None,
+        forget: Iterable[str] = (),
+        used: Sequence[str] = (),
+        won: bool = False,
+        prune: tuple[int, float] | None = None,
+    ) -> tuple[list[str], list[str]]:
+        """One transaction: a game, `won` or not, is counted for the memories that were `used`; those in `forget` are
+        deleted, and those used whose record is by now at least `prune[0]` games with less than the share `prune[1]`
+        won; the memories in `add` are kept with their vectors [N, D], one that is there already becoming stronger.
 
-    def forget(self, ids: Iterable[str]) -> list[str]:
-        """Delete; returns the ids that were there. Their text is overwritten in the database, their rows with zeros."""
-        gone = []
+        Returns the ids under which what was added is found, and the ids that are gone.
+        """
         with self._writing():
-            for id_ in ids:
-                row = self._db.execute("DELETE FROM memories WHERE id = ? RETURNING position, mark", (id_,)).fetchone()
-                if row is not None:
-                    self._db.execute("INSERT INTO holes VALUES(NULL, ?, ?, ?)", (_mark(), *row))
-                    gone.append(id_)
+            self._credit(used, won)
+            doomed = list(forget)
+            if prune is not None:
+                doomed += self._failing(used, *prune)
+            gone = self._delete(doomed)
+            found = self._insert(add, vectors) if vectors is not None else []
             stamp = self._stamp()
             if stamp.holes > max(_MANY_HOLES, stamp.rows - stamp.holes):
                 self._close_ranks()
         if gone:
-            with self._lock, _faults(self.folder):
+            with self._lock, sqlite_faults(self.folder):
                 self._follow()
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return found, gone
+
+    def _credit(self, ids: Iterable[str], won: bool) -> None:
+        query = "UPDATE memories SET uses = uses + 1, wins = wins + ? WHERE id = ?"
+        self._db.executemany(query, [(int(won), id_) for id_ in dict.fromkeys(ids)])
+
+    def _failing(self, ids: Iterable[str], games: int, share: float) -> list[str]:
+        query = "SELECT id FROM memories WHERE id = ? AND uses >= ? AND wins < ? * uses"
+        return [id_ for id_ in ids if self._db.execute(query, (id_, games, share)).fetchone()]
+
+    def _delete(self, ids: Iterable[str]) -> list[str]:
+        gone = []
+        for id_ in ids:
+            row = self._db.execute("DELETE FROM memories WHERE id = ? RETURNING position, mark", (id_,)).fetchone()
+            if row is not None:
+                self._db.execute("INSERT INTO holes VALUES(NULL, ?, ?, ?)", (_mark(), *row))
+                gone.append(id_)
         return gone
 
-    def credit(self, ids: Iterable[str], won: bool) -> None:
-        """Count a game that had these memories in its prompt."""
-        with self._writing():
-            self._db.executemany(
-                "UPDATE memories SET uses = uses + 1, wins = wins + ? WHERE id = ?", [(int(won), id_) for id_ in ids]
-            )
+    def _insert(self, memories: Iterable[Memory], vectors: Floats) -> list[str]:
+        found = []
+        position = self._stamp().rows
+        for memory, vector in zip(memories, vectors.astype("<f4", copy=False), strict=True):
+            values = (position, _mark(), vector.tobytes(), *_values(memory))
+            held, id_ = self._db.execute(_INSERT, values).fetchone()
+            found.append(id_)
+            position += held == position
+        return found
 
     def _close_ranks(self) -> None:
         """Number the rows anew, without holes."""
@@ -294,7 +289,7 @@ class Live:
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        with self._lock, _faults(self.folder):
+        with self._lock, sqlite_faults(self.folder):
             self._db.execute("BEGIN")
             try:
                 yield
@@ -303,7 +298,7 @@ class Live:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        with self._lock, _faults(self.folder):
+        with self._lock, sqlite_faults(self.folder):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -336,9 +331,6 @@ class Snapshot:
         return ((position, _memory(rest), vector) for position, vector, *rest in rows)
 
 
-_RESTORE = "Restore it from a copy, or import an exported one."
-
-
 def _mark() -> int:
     return secrets.randbits(62) + 1
 
@@ -354,71 +346,3 @@ def _memory(row: Sequence[Any]) -> Memory:
     task, script, steps, key, environment, game, split, teacher, trajectory, won, uses, wins, strength, created = row
     source = Source(environment, game, split, teacher, trajectory, bool(won))
     return Memory(task, script, tuple(json.loads(steps)), source, key, uses, wins, strength, created)
-
-
-def _connect(path: Path) -> tuple[sqlite3.Connection, bool]:
-    """A connection, and whether it can write. A folder that cannot be written is read as it lies."""
-    if not path.is_file():
-        raise UsageError(f"There is no bank at {path.parent}.", "Check the path, or make one with `memories build`.")
-    ways = [("mode=rw", True), ("mode=ro", False), ("mode=ro&immutable=1", False)]
-    if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
-        del ways[0]
-    log = path.with_name(f"{path.name}-wal")
-    if log.is_file() and log.stat().st_size:
-        ways = [way for way in ways if "immutable" not in way[0]]  # it would not see what the log holds
-    for mode, writable in ways:
-        db = sqlite3.connect(
-            f"{path.absolute().as_uri()}?{mode}",
-            uri=True,
-            timeout=_WAIT_S,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-        try:
-            db.execute("PRAGMA synchronous = FULL")
-            db.execute("PRAGMA fullfsync = ON")
-            db.execute("PRAGMA checkpoint_fullfsync = ON")
-            db.execute("PRAGMA secure_delete = ON")
-            db.execute(f"PRAGMA journal_size_limit = {16 << 20}")
-            db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            return db, writable
-        except sqlite3.OperationalError:
-            db.close()
-            if mode == ways[-1][0]:
-                raise
-    raise AssertionError("there is always a last way")
-
-
-def _check(db: sqlite3.Connection, folder: Path) -> None:
-    if db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
-        raise DuomemError(f"{folder / DATABASE} is not a bank.", "Check the path.")
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    if version > FORMAT:
-        raise DuomemError(
-            f"The bank {folder} has format {version}, this version reads up to {FORMAT}.",
-            "Install a newer duomem-mlx.",
-        )
-
-
-@contextmanager
-def _faults(folder: Path) -> Iterator[None]:
-    """Turn what SQLite can say into one sentence."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        text = str(error)
-        if "locked" in text or "busy" in text:
-            what, fix = f"Another process has been writing to the bank {folder} for too long.", "Try again."
-        elif "full" in text:
-            what, fix = f"The bank {folder} cannot be changed: the disk is full.", "Free some space and try again."
-        elif "readonly" in text:
-            what = f"The bank {folder} cannot be changed: its folder is read-only or the disk is full."
-            fix = "Free some space, or copy it to another place."
-        else:
-            what, fix = (
-                f"The bank {folder} cannot be used: {text}.",
-                "Check the folder, its permissions and the space left.",
-            )
-        raise DuomemError(what, fix) from error
-    except sqlite3.DatabaseError as error:
-        raise DuomemError(f"The bank {folder} is damaged: {error}.", _RESTORE) from error

@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from duomem_mlx.memory import live
 from duomem_mlx.memory.bank import Bank
+from duomem_mlx.memory.database import DATABASE
 from duomem_mlx.memory.record import Memory
 from tests.memory.hashing import HashingEncoder, memory
 
@@ -132,7 +133,7 @@ class Model(RuleBasedStateMachine):
     def keep_a_copy(self) -> None:
         for bank in self.banks:
             bank.close()
-        shutil.copy(self.path / live.DATABASE, self.folder / "copy")
+        shutil.copy(self.path / DATABASE, self.folder / "copy")
         self.copy = dict(self.kept)
         self.banks = [Bank.open(self.path, ENCODER), Bank.open(self.path, ENCODER)]
 
@@ -142,7 +143,7 @@ class Model(RuleBasedStateMachine):
         """The matrix that lies there then belongs to another history of the same bank."""
         for bank in self.banks:
             bank.close()
-        shutil.copy(self.folder / "copy", self.path / live.DATABASE)
+        shutil.copy(self.folder / "copy", self.path / DATABASE)
         assert self.copy is not None
         self.kept = dict(self.copy)
         self.banks = [Bank.open(self.path, ENCODER), Bank.open(self.path, ENCODER)]

@@ -1,0 +1,106 @@
+"""The database file of a live bank: its tables, opening it, and what SQLite has to say put into sentences."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from duomem_mlx.errors import DuomemError, UsageError
+
+DATABASE = "bank.sqlite3"
+FORMAT = 1
+APPLICATION = 0x44554F4D  # "DUOM", what `file` and SQLite know the database by
+RESTORE = "Restore it from a copy, or import an exported one."
+_WAIT_S = 60.0  # for another process that is writing
+
+SCHEMA = f"""
+CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE memories(
+  position INTEGER PRIMARY KEY,     -- row of vectors.f32, never given twice in a generation
+  mark INTEGER NOT NULL,            -- random; see matrix.Stamp
+  id TEXT NOT NULL UNIQUE,
+  experience TEXT NOT NULL UNIQUE,
+  task TEXT NOT NULL, script TEXT NOT NULL, steps TEXT NOT NULL, "key" TEXT NOT NULL,
+  environment TEXT NOT NULL, game TEXT NOT NULL, split TEXT NOT NULL, teacher TEXT NOT NULL,
+  trajectory TEXT NOT NULL, won INTEGER NOT NULL,
+  uses INTEGER NOT NULL, wins INTEGER NOT NULL, strength INTEGER NOT NULL, created TEXT NOT NULL,
+  vector BLOB NOT NULL              -- float32 little-endian
+);
+CREATE INDEX memories_key ON memories("key");
+CREATE TABLE holes(
+  number INTEGER PRIMARY KEY,       -- 1, 2, 3 ... in the order of forgetting
+  mark INTEGER NOT NULL,
+  position INTEGER NOT NULL UNIQUE, position_mark INTEGER NOT NULL
+);
+PRAGMA application_id = {APPLICATION};
+PRAGMA user_version = {FORMAT};
+"""
+
+
+def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
+    """A connection, and whether it can write. A folder that cannot be written is read as it lies."""
+    if not path.is_file():
+        raise UsageError(f"There is no bank at {path.parent}.", "Check the path, or make one with `memories build`.")
+    ways = [("mode=rw", True), ("mode=ro", False), ("mode=ro&immutable=1", False)]
+    if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        del ways[0]
+    log = path.with_name(f"{path.name}-wal")
+    if log.is_file() and log.stat().st_size:
+        ways = [way for way in ways if "immutable" not in way[0]]  # it would not see what the log holds
+    for mode, writable in ways:
+        db = sqlite3.connect(
+            f"{path.absolute().as_uri()}?{mode}",
+            uri=True,
+            timeout=_WAIT_S,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA fullfsync = ON")
+            db.execute("PRAGMA checkpoint_fullfsync = ON")
+            db.execute("PRAGMA secure_delete = ON")
+            db.execute(f"PRAGMA journal_size_limit = {16 << 20}")
+            db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            return db, writable
+        except sqlite3.OperationalError:
+            db.close()
+            if mode == ways[-1][0]:
+                raise
+    raise AssertionError("there is always a last way")
+
+
+def check_format(db: sqlite3.Connection, folder: Path) -> None:
+    if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
+        raise DuomemError(f"{folder / DATABASE} is not a bank.", "Check the path.")
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > FORMAT:
+        raise DuomemError(
+            f"The bank {folder} has format {version}, this version reads up to {FORMAT}.",
+            "Install a newer duomem-mlx.",
+        )
+
+
+@contextmanager
+def sqlite_faults(folder: Path) -> Iterator[None]:
+    """Turn what SQLite can say into one sentence."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        text = str(error)
+        if "locked" in text or "busy" in text:
+            what, fix = f"Another process has been writing to the bank {folder} for too long.", "Try again."
+        elif "full" in text:
+            what, fix = f"The bank {folder} cannot be changed: the disk is full.", "Free some space and try again."
+        elif "readonly" in text:
+            what = f"The bank {folder} cannot be changed: its folder is read-only or the disk is full."
+            fix = "Free some space, or copy it to another place."
+        else:
+            what, fix = (
+                f"The bank {folder} cannot be used: {text}.",
+                "Check the folder, its permissions and the space left.",
+            )
+        raise DuomemError(what, fix) from error
+    except sqlite3.DatabaseError as error:
+        raise DuomemError(f"The bank {folder} is damaged: {error}.", RESTORE) from error
