@@ -76,4 +76,4 @@ def generation_of(file: GameFile) -> Generation | None:
 
 @lru_cache(maxsize=8)
 def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

@@ -91,7 +91,7 @@ def read_problem(text: str) -> World:
     if len(text) > LARGEST:
         _refuse(f"it is longer than {LARGEST} characters")
     text = text.lower()
-    if text.encode(errors="replace").translate(None, _CHARACTERS):
+    if text.encode(errors="surrogatepass").translate(None, _CHARACTERS):
         _refuse("it holds characters that no ALFWorld problem has")
     head, _, rest = text.partition("(:objects")
     objects, _, rest = rest.partition("(:init")
@@ -166,7 +166,7 @@ def _split(section: str) -> Facts:
     found = _FACT.findall(section)
     section = section.strip()
     if not section.count("(") == section.count(")") == len(found) or _STRAY.search(f"){section}"):
-        _refuse("something among its facts is none")
+        _refuse("something among its facts is no fact")
     facts: Facts = {}
     for predicate, run in groupby(found, itemgetter(0)):
         _, firsts, seconds = zip(*run, strict=True)

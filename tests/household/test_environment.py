@@ -1,0 +1,188 @@
+"""The household by name: what can be asked for, and what is said when it is not there."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from duomem_mlx.environment import Environment, find_environment, ordered, stratified
+from duomem_mlx.errors import DuomemError, UsageError
+from duomem_mlx.household.environment import Household, household
+from duomem_mlx.household.files import DATA_FOLDER, KINDS
+from tests.household.rooms import know_these_rules, write_game
+
+PEN = "pick_and_place_simple-Pen-None-Desk-301"
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data folder with two games of `train` and one of `valid_seen`."""
+    know_these_rules(monkeypatch)
+    write_game(tmp_path / DATA_FOLDER / "train" / PEN / "trial_1", seed=0)
+    write_game(tmp_path / DATA_FOLDER / "train" / PEN / "trial_2", seed=6)
+    write_game(tmp_path / DATA_FOLDER / "valid_seen" / "look_at_obj_in_light-Pen-None-DeskLamp-302" / "trial_3", seed=1)
+    return tmp_path
+
+
+def test_it_is_found_by_its_name() -> None:
+    found = find_environment("household")
+    assert isinstance(found, Environment)
+    assert found.name == "household"
+    assert "move (thing) to (place)" in found.instructions
+
+
+def test_splits_and_their_games(data: Path) -> None:
+    home = household(data)
+
+    assert home.tasks("train") == [f"train/{PEN}/trial_1", f"train/{PEN}/trial_2"]
+    game = home.open(home.tasks("train")[1])
+    assert (game.id, game.split) == (f"train/{PEN}/trial_2", "train")
+    assert game.reset().endswith(f"Your task is to: {game.task}.")
+    assert home.kind(game.id) == "pick_and_place_simple"
+    assert home.kind(home.tasks("valid_seen")[0]) == "look_at_obj_in_light"
+
+
+def test_a_folder_and_a_file_do_as_well(data: Path) -> None:
+    home = household(Path("/nowhere"))
+    folder = data / DATA_FOLDER / "train"
+    trial = folder / PEN / "trial_1"
+
+    assert home.tasks(str(folder)) == household(data).tasks("train")
+    assert home.tasks(str(trial)) == home.tasks(str(trial / "game.tw-pddl")) == [f"train/{PEN}/trial_1"]
+    assert home.open(f"train/{PEN}/trial_1").reset()
+    for path in (trial, trial / "game.tw-pddl"):
+        game = Household(Path("/nowhere")).open(str(path))
+        assert (game.id, game.split) == (f"train/{PEN}/trial_1", "train")
+
+
+def test_games_outside_of_any_data_folder_have_names_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    know_these_rules(monkeypatch)
+    write_game(tmp_path / "mine" / "task" / "trial", seed=2)
+    home = household(tmp_path / "nothing")
+
+    assert home.tasks(str(tmp_path / "mine")) == ["task/trial"]
+    assert home.kind("task/trial") == KINDS[2]
+    assert home.open("task/trial").id == "task/trial"
+
+
+def test_a_game_that_is_rewritten_is_read_again(data: Path) -> None:
+    home = household(data)
+    first = home.open(f"train/{PEN}/trial_1").reset()
+    other = (data / DATA_FOLDER / "train" / PEN / "trial_2" / "game.tw-pddl").read_bytes()
+    (data / DATA_FOLDER / "train" / PEN / "trial_1" / "game.tw-pddl").write_bytes(other)
+
+    assert home.open(f"train/{PEN}/trial_1").reset() != first
+
+
+def test_generated_and_embedded_games() -> None:
+    home = household(Path("/nowhere"))
+
+    assert home.tasks("generated:7") == ["generated:7"]
+    assert home.tasks("generated:7:3") == ["generated:7", "generated:8", "generated:9"]
+    assert len(home.tasks("embedded")) == 12
+    assert home.open("generated:7").split == "generated"
+    assert [home.kind(task) for task in home.tasks("generated:0:6")] == list(KINDS)
+    assert sorted(ordered(home, "embedded")) == sorted(home.tasks("embedded"))
+    assert {home.kind(task) for task in ordered(home, "embedded", 6)} == set(KINDS)
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("train", "no train games at /nowhere"),
+        ("valid_sen", "valid_sen"),
+        ("./here", "no games at ./here"),
+        ("/nowhere/at/all", "no games at /nowhere/at/all"),
+        ("generated", "generated:SEED"),
+        ("generated:", "generated:SEED"),
+        ("generated:x", "generated:SEED"),
+        ("generated:-1", "generated:SEED"),
+        ("generated:1:2:3", "generated:SEED"),
+        ("generated:1:999999999999", "generated:SEED"),
+    ],
+)
+def test_what_is_not_there_is_told(spec: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        household(Path("/nowhere")).tasks(spec)
+
+
+@pytest.mark.parametrize("task", ["nothing", "train/x/y", "../../etc", "/etc/passwd", "generated:x", ""])
+def test_a_game_that_is_not_there_is_told(task: str, data: Path) -> None:
+    with pytest.raises(UsageError):
+        household(data).open(task)
+
+
+def test_an_unknown_engine() -> None:
+    with pytest.raises(UsageError, match="fast, textworld"):
+        household(engine="quick")
+
+
+def test_rules_of_neither_generation_without_textworld(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = write_game(data / DATA_FOLDER / "train" / PEN / "odd", grammar='{"rhs": "Your task is to: rest."}')
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "textworld" else found(name))
+
+    with pytest.raises(DuomemError, match=r"does not know the rules .*duomem-mlx\[alfworld\]"):
+        household(data).open(str(trial))
+
+
+def test_rules_of_neither_generation_go_to_textworld(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from duomem_mlx.household import textworld_engine
+
+    trial = write_game(data / DATA_FOLDER / "train" / PEN / "odd", grammar='{"rhs": "Your task is to: rest."}')
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(textworld_engine, "TextWorldGame", lambda file, task_id, split: (file.task_line, task_id))
+
+    with pytest.warns(UserWarning, match="TextWorld plays it"):
+        game = household(data).open(str(trial))
+    assert game == ("Your task is to: rest.", f"train/{PEN}/odd")
+
+
+def test_another_domain_is_no_household_game(data: Path) -> None:
+    trial = write_game(data / DATA_FOLDER / "train" / PEN / "odd", pddl_domain="(define (domain logistics))")
+    with pytest.raises(DuomemError, match="no household game"):
+        household(data).open(str(trial))
+
+
+def test_the_missing_extra_is_one_sentence(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    for name in ("textworld", "alfworld.agents.environment.alfred_tw_env"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(UsageError, match=r"pip install 'duomem-mlx\[alfworld\]'"):
+        household(data, engine="textworld").open(f"train/{PEN}/trial_1")
+
+
+def test_old_verbs_and_refusals() -> None:
+    home = household()
+    assert home.normalise("put mug 1 in/on desk 2") == "move mug 1 to desk 2"
+    assert home.normalise("put mug 1 on desk 2") == "move mug 1 to desk 2"
+    assert home.normalise("move mug 1 to desk 2") == "move mug 1 to desk 2"
+    assert home.normalise("put") == "put"
+    assert home.refused(home.open("generated:0").step("dance"))
+    assert not home.refused("You are not carrying anything.")
+
+
+def test_the_teacher_and_its_words() -> None:
+    home = household()
+    teacher = home.teacher()
+    game = home.open("generated:0")
+    opening = game.reset()
+    teacher.begin(game.task, opening)
+    assert teacher.act()
+    assert "Welcome" not in home.shorten(opening)
+
+
+def test_the_order_is_a_fair_sample_for_any_prefix(alfworld_data: Path) -> None:
+    home = household(alfworld_data)
+    for split in ("train", "valid_seen"):
+        if not (alfworld_data / DATA_FOLDER / split).is_dir():
+            continue
+        tasks = home.tasks(split)
+        order = ordered(home, split)
+        assert sorted(order) == sorted(tasks)
+        assert order == stratified((task, home.kind(task)) for task in reversed(tasks))
+        shares = {kind: sum(home.kind(task) == kind for task in tasks) / len(tasks) for kind in KINDS}
+        for length in (6, 40, 100):
+            for kind, share in shares.items():
+                assert abs(sum(home.kind(task) == kind for task in order[:length]) - share * length) <= 1.5
