@@ -259,7 +259,7 @@ def _not_finite(lanes: Lanes, weights: Any, rows: Sequence[Row], place: int, set
 
 
 def _norm(gradients: Mapping[str, mx.array]) -> float:
-    squares = mx.stack([g.astype(mx.float32).square().sum() for g in gradients.values()])
+    squares = mx.stack([g.astype(mx.float32).square().sum() for _, g in sorted(gradients.items())])  # one order
     return math.sqrt(number(squares.sum()))
 
 

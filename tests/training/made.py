@@ -1,0 +1,81 @@
+"""Hand-made trajectories, and tiny random models of several families."""
+
+from typing import Any
+
+from duomem_mlx.trajectory import Step, Trajectory
+
+COMMON = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "intermediate_size": 64,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "rms_norm_eps": 1e-5,
+    "vocab_size": 258,
+    "max_position_embeddings": 4096,
+    "rope_theta": 10000.0,
+}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama tied": {"model_type": "llama", "tie_word_embeddings": True},
+    "llama untied": {"model_type": "llama", "tie_word_embeddings": False},
+    "qwen2": {"model_type": "qwen2", "tie_word_embeddings": True},
+    "qwen3": {"model_type": "qwen3", "tie_word_embeddings": False, "head_dim": 8},
+    "gemma2 (soft caps)": {"model_type": "gemma2", "head_dim": 8, "query_pre_attn_scalar": 8},
+    "granite (scaled)": {
+        "model_type": "granite",
+        "logits_scaling": 3.0,
+        "attention_multiplier": 0.3,
+        "embedding_multiplier": 2.0,
+        "residual_multiplier": 0.5,
+        "attention_bias": False,
+        "mlp_bias": False,
+        "tie_word_embeddings": True,
+    },
+}
+
+
+def model(family: str = "llama tied", seed: int = 0) -> Any:
+    """Random weights, larger than the usual ones so that contexts matter."""
+    import mlx.core as mx
+    from mlx.utils import tree_map
+    from mlx_lm.utils import _get_classes
+
+    config = {**COMMON, **FAMILIES[family]}
+    model_class, args_class = _get_classes(config)
+    mx.random.seed(seed)
+    made = model_class(args_class.from_dict(config))
+    made.update(tree_map(lambda p: mx.random.normal(p.shape) * 0.2 if p.ndim > 1 else p, made.parameters()))
+    mx.eval(made.parameters())
+    return made
+
+
+def trajectory(number: int, turns: int = 3, won: bool = True, refused: tuple[int, ...] = ()) -> Trajectory:
+    steps = tuple(
+        Step(
+            f"go to shelf {number + turn}",
+            "Nothing happens."
+            if turn in refused
+            else f"On shelf {number + turn}: a cup, {'a pot, ' * (turn % 3)}a pan.",
+            thought=f"It may be on shelf {turn}." if turn % 2 else None,
+        )
+        for turn in range(turns)
+    )
+    return Trajectory(
+        environment="shelves",
+        game=f"room{number % 5}/game{number}",
+        split="train",
+        kind="find",
+        task=f"find cup {number}",
+        opening=f"You are in room {number}. Your task is to: find cup {number}.",
+        steps=steps,
+        won=won,
+        score=float(won),
+        end="won" if won else "steps",
+        teacher={"kind": "made"},
+        seconds=0.1,
+        created="2026-01-01T00:00:00+00:00",
+    )
+
+
+def refused(observation: str) -> bool:
+    return observation == "Nothing happens."

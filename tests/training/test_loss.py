@@ -1,0 +1,176 @@
+import mlx.core as mx
+import numpy as np
+import pytest
+from mlx import nn
+from mlx.utils import tree_flatten
+
+from duomem_mlx import prompt
+from duomem_mlx.student.transcript import make_writer
+from duomem_mlx.training import cpu
+from duomem_mlx.training.lanes import Lanes
+from duomem_mlx.training.loop import micro_batches
+from duomem_mlx.training.lora import add_lora
+from duomem_mlx.training.loss import batch_of, logits_at
+from duomem_mlx.training.rows import make_epoch
+from tests.student import tiny
+from tests.training import made
+
+VOCABULARY = made.COMMON["vocab_size"]
+
+
+@pytest.fixture(scope="module")
+def rows():
+    write = make_writer(tiny.tokenizer(), prompt.COMPACT, "")
+    return make_epoch([made.trajectory(i, turns=1 + i % 3) for i in range(5)], write, max_tokens=9999).rows
+
+
+def ready(family):
+    model = made.model(family)
+    add_lora(model, 4, 2.0, 0.0, (), -1, 0)
+    mx.random.seed(1)
+    for _, module in model.named_modules():  # B is zero at first, and so would be all gradients of A
+        if "lora_b" in module:
+            module.lora_b = mx.random.normal(module.lora_b.shape) * 0.1
+    mx.eval(model.parameters())
+    return model
+
+
+def plainly(model, rows):
+    """Full logits of every row alone, every position's cross entropy, the mask: mean over all supervised tokens."""
+
+    def loss(model):
+        total, count = mx.array(0.0), 0
+        for row in rows:
+            logits = model(mx.array(row.tokens)[None, :-1])[0]
+            each = nn.losses.cross_entropy(logits, mx.array(row.tokens[1:]), reduction="none")
+            total = total + (each * mx.array(row.trained[1:].astype(np.float32))).sum()
+            count += int(row.trained.sum())
+        return total / count
+
+    value, gradients = nn.value_and_grad(model, loss)(model)
+    return value.item(), dict(tree_flatten(gradients))
+
+
+def ours(model, rows, most_tokens, count=1):
+    logits, _ = logits_at(model)
+    lanes = Lanes(model, logits, count)
+    groups = micro_batches(rows, most_tokens)
+    parts = list(lanes.gradients(model.trainable_parameters(), groups, [0] * len(groups)))
+    lanes.close()
+    supervised = sum(row.supervised for row in rows)
+    gradients = {name: sum(part.gradients[name] for part in parts) / supervised for name in parts[0].gradients}
+    return sum(part.loss for part in parts) / supervised, gradients
+
+
+def assert_near(found, wanted, tolerance=1e-5):
+    assert found[0] == pytest.approx(wanted[0], rel=tolerance)
+    assert found[1].keys() == wanted[1].keys()
+    for name, gradient in wanted[1].items():
+        scale = mx.abs(gradient).max().item()
+        assert scale > 0, name
+        assert mx.abs(found[1][name] - gradient).max().item() <= tolerance * scale, name
+
+
+@pytest.mark.parametrize("family", made.FAMILIES)
+@pytest.mark.parametrize("most_tokens", [0, 100_000])
+def test_loss_and_gradients_equal_full_logits(family, rows, most_tokens):
+    model = ready(family)
+    wanted = plainly(model, rows)
+    assert_near(ours(model, rows, most_tokens), wanted)
+    with cpu.quick():
+        assert_near(ours(model, rows, most_tokens), wanted)
+
+
+@pytest.mark.parametrize("family", made.FAMILIES)
+def test_only_scored_positions_pass_the_head(family, rows, monkeypatch):
+    model = ready(family)
+    logits, spares = logits_at(model)
+    assert spares
+    ids, at, _ = batch_of(rows[:2])
+    scored = []  # rows of whatever is as wide as the vocabulary
+
+    def watch(space, name):
+        plain = getattr(space, name)
+
+        def watched(self, x):
+            y = plain(self, x)
+            if y.shape[-1] == VOCABULARY:
+                scored.append(y.size // VOCABULARY)
+            return y
+
+        monkeypatch.setattr(space, name, watched)
+
+    watch(nn.Linear, "__call__")
+    watch(nn.Embedding, "as_linear")
+    assert logits(ids, at).shape == (len(at), VOCABULARY)
+    assert scored == [len(at)]
+    assert len(at) < ids.size
+
+
+class Odd(nn.Module):
+    """A model whose structure nobody knows."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.stem = inner
+
+    def __call__(self, ids):
+        return self.stem(ids)
+
+    @property
+    def layers(self):
+        return self.stem.layers
+
+
+def test_an_unknown_structure_falls_back_to_full_logits(rows):
+    model = Odd(made.model())
+    add_lora(model, 4, 2.0, 0.0, (), -1, 0)
+    logits, spares = logits_at(model)
+    assert not spares
+    ids, at, _ = batch_of(rows[:2])
+    whole = model(ids)
+    assert mx.array_equal(logits(ids, at), whole.reshape(-1, whole.shape[-1])[at])
+
+
+def test_padding_is_never_scored(rows):
+    ids, at, wanted = batch_of(rows)
+    supervised = sum(row.supervised for row in rows)
+    assert len(at) == len(wanted) == supervised
+    width = ids.shape[1]
+    for place, token in zip(at.tolist(), wanted.tolist(), strict=True):
+        row, column = divmod(place, width)
+        assert column + 1 < len(rows[row].tokens)
+        assert rows[row].tokens[column + 1] == token
+        assert rows[row].trained[column + 1]
+
+
+def test_lanes_give_the_same_bytes_whatever_their_number(rows):
+    model = ready("llama tied")
+    before = dict(tree_flatten(model.parameters()))
+    with cpu.quick():
+        one, three = ours(model, rows, 0, count=1), ours(model, rows, 0, count=3)
+    assert one[0] == three[0]
+    assert all(mx.array_equal(one[1][name], three[1][name]) for name in one[1])
+    after = dict(tree_flatten(model.parameters()))
+    assert all(mx.array_equal(before[name], after[name]) for name in before)
+
+
+def test_dropout_follows_from_the_seed_alone(rows):
+    model = made.model()
+    add_lora(model, 4, 2.0, 0.5, (), -1, 0)
+    model.train()
+    logits, _ = logits_at(model)
+    found = []
+    for count, seeds in ((1, range(5)), (3, range(5)), (1, range(5, 10))):
+        lanes = Lanes(model, logits, count)
+        groups = micro_batches(rows, 0)
+        weights = model.trainable_parameters()
+        found.append(
+            [
+                mx.concatenate([g.flatten() for g in part.gradients.values()])
+                for part in lanes.gradients(weights, groups, list(seeds))
+            ]
+        )
+        lanes.close()
+    assert all(mx.array_equal(a, b) for a, b in zip(found[0], found[1], strict=True))
+    assert not all(mx.array_equal(a, b) for a, b in zip(found[0], found[2], strict=True))
