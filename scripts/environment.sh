@@ -69,9 +69,10 @@ environment() {
     pick_python
     "$python" -m venv "$folder" || fail "$python made no virtual environment, see above: mend that and run this again."
   fi
-  say "Installing into $folder: some 300 MB, once."
+  say "Installing into $folder, once: the package and what it needs, some 150 MB …"
   (cd "$root" && install -e ".${extras:+[$extras]}") ||
     fail "The installation failed, see above: check the network and the space on the disk, then run this again."
+  say "… and the default models, some 180 MB."
   # Without OpenBLAS MLX is some twenty times slower on Linux; this wheel carries one and needs no root.
   "$folder/bin/python" -c "import sys, duomem_mlx.blas as b; s = b.status(); sys.exit(s.needed and not s.library)" ||
     install --no-deps "faiss-cpu>=1.10" ||
