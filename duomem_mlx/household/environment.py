@@ -77,10 +77,14 @@ class Household:
         if split.partition(":")[0] == GENERATED:
             return _generated(split)
         folder = Path(split).expanduser()
-        if split in files.SPLITS or not folder.exists():
-            if "/" in split and not (self.root / files.DATA_FOLDER / split).is_dir():
-                raise UsageError(f"There are no games at {split}.", "Check the path.")
+        another = split == Path(split).name and (self.root / files.DATA_FOLDER / split).is_dir()
+        if split in files.SPLITS or another:
             return list(files.find_games(self.root, split))
+        if not folder.exists():
+            raise UsageError(
+                f"There are no games {split!r}.",
+                f"Name a split ({', '.join(files.SPLITS)}), a folder, a game file, generated:SEED[:COUNT] or embedded.",
+            )
         if folder.is_file() or (folder / files.GAME_FILE).is_file():
             return [self._remember(folder)]
         found = files.find_games_in(folder)

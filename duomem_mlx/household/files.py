@@ -13,7 +13,8 @@ from duomem_mlx.errors import DuomemError, UsageError
 GAME_FILE = "game.tw-pddl"
 TASK_FILE = "traj_data.json"
 DATA_FOLDER = "json_2.1.1"
-SPLITS = ("train", "valid_seen", "valid_unseen")
+EXPECTED = {"train": 3553, "valid_seen": 140, "valid_unseen": 134}  # games that ALFWorld plays
+SPLITS = tuple(EXPECTED)
 KINDS = (
     "pick_and_place_simple",
     "look_at_obj_in_light",
@@ -142,8 +143,10 @@ class Survey:
     @property
     def trouble(self) -> str:
         """What is wrong with the folder, in words; "" when nothing is."""
+        if len(self.playable) == EXPECTED.get(self.folder.name):
+            return ""  # ALFWorld itself has no game file for many of its tasks
         counts = (
-            (self.missing, "without game.tw-pddl: the download stopped halfway"),
+            (self.missing, f"without {GAME_FILE}: the download stopped halfway"),
             (self.torn, "torn"),
             (self.stale, "rewritten without the key `solvable`, as alfworld-play-tw leaves them"),
         )
@@ -173,22 +176,36 @@ def _task_folders(folder: Path) -> Iterator[Path]:
 def _state(folder: Path, name: str) -> str:
     if "movable" in name or "Sliced" in name or not kind_of(folder, name):
         return "unsupported"
+    end = _end(folder / GAME_FILE)
+    if end is None:
+        return "missing"
+    _, key, value = end.rpartition(b'"solvable"')
+    if not end.rstrip().endswith(b"}"):
+        return "torn"
+    if not key:
+        return "stale"
+    return "playable" if value.lstrip(b" \t\r\n:").startswith(b"true") else "unsolvable"
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether the folder's game file is there to its end, solvable or not."""
+    end = _end(folder / GAME_FILE)
+    return end is not None and b'"solvable"' in end and end.rstrip().endswith(b"}")
+
+
+def _end(path: Path) -> bytes | None:
+    """A game file's end, with the key `solvable` where there is one; None when there is no such file."""
     try:
-        with (folder / GAME_FILE).open("rb") as file:
+        with path.open("rb") as file:
             # The key comes last in ALFWorld's files; inside a string its quotes would be escaped.
             file.seek(max(0, os.fstat(file.fileno()).st_size - 64))
             data = file.read()
             if b'"solvable"' not in data:
                 file.seek(0)
                 data = file.read(LARGEST_BYTES)
+            return data
     except OSError:
-        return "missing"
-    _, key, value = data.rpartition(b'"solvable"')
-    if not data.rstrip().endswith(b"}"):
-        return "torn"
-    if not key:
-        return "stale"
-    return "playable" if value.lstrip(b" \t\r\n:").startswith(b"true") else "unsolvable"
+        return None
 
 
 def find_games(root: Path, split: str) -> dict[str, Path]:

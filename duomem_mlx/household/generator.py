@@ -3,17 +3,20 @@
 The problem is written in the form ALFWorld's have, so that both engines play it. All chance comes from the seed.
 """
 
+import json
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 from duomem_mlx.household import furniture
-from duomem_mlx.household.files import KINDS
+from duomem_mlx.household.files import GAME_FILE, KINDS, TASK_FILE, with_task
 from duomem_mlx.household.furniture import BATHROOM, BEDROOM, KITCHEN, LIVING_ROOM, ROOMS, Belonging, Room
 from duomem_mlx.household.reader import goal_text
+from duomem_mlx.paths import write_text
 
 FORMAT = 1  # goes into the seed: another way of drawing is another set of games
 
@@ -106,6 +109,24 @@ def generate(seed: int) -> Generated:
         task_line=f"Your task is to: {sentence}.",
         problem=draft.problem(f"generated_{seed}", goal_text(kind, f"{thing}Type", f"{place}Type")),
     )
+
+
+def write_files(game: Generated, rules: tuple[str, str], out: Path) -> Path:
+    """Lay a game out below `out` as ALFWorld would; its folder. `rules`: ALFWorld's domain and grammar.
+
+    Raises DuomemError when the disk refuses.
+    """
+    domain, grammar = rules
+    record = {
+        "pddl_domain": domain,
+        "grammar": with_task(grammar, game.task_line),
+        "pddl_problem": game.problem,
+        "solvable": True,
+    }
+    folder = out / game.folder / f"trial_{game.seed}"
+    write_text(folder / TASK_FILE, json.dumps(game.record()))
+    write_text(folder / GAME_FILE, json.dumps(record))
+    return folder
 
 
 class _Chance:

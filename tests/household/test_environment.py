@@ -90,9 +90,10 @@ def test_generated_and_embedded_games() -> None:
     ("spec", "words"),
     [
         ("train", "no train games at /nowhere"),
-        ("valid_sen", "valid_sen"),
-        ("./here", "no games at ./here"),
-        ("/nowhere/at/all", "no games at /nowhere/at/all"),
+        ("", "holds no games"),
+        ("valid_sen", "no games 'valid_sen'"),
+        ("./here", "no games './here'"),
+        ("/nowhere/at/all", "no games '/nowhere/at/all'"),
         ("generated", "generated:SEED"),
         ("generated:", "generated:SEED"),
         ("generated:x", "generated:SEED"),
