@@ -307,12 +307,9 @@ def main() -> int:
         file, folder = read(household, game_id)
         if args.generation == "put":
             file = old_rules(file, args.old_logic)
-        policies = POLICIES if args.policy == "all" else [args.policy or POLICIES[place % len(POLICIES)]]
-        jobs += [
-            Job(game_id, file, folder, policy, args.steps, args.seed)
-            for policy in policies
-            if folder or policy != "expert"
-        ]
+        able = [policy for policy in POLICIES if folder or policy != "expert"]  # the expert reads traj_data.json
+        policies = able if args.policy == "all" else [args.policy or able[place % len(able)]]
+        jobs += [Job(game_id, file, folder, policy, args.steps, args.seed) for policy in policies]
 
     done: Counter[str] = Counter()
     fast_s = reference_s = 0.0
