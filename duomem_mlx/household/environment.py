@@ -32,7 +32,7 @@ as you can. Every answer ends with one line "Action: " and one action in one of 
 - heat (thing) with (microwave)
 - cool (thing) with (fridge)
 - use (lamp)
-- examine (thing or place), look, inventory, help
+- examine (place, or the thing you hold), look, inventory, help
 Call things and places by the names you were given, number included. You must be at a place to use it, and you can \
 hold one thing at a time. "Nothing happens." means that the action was not possible."""
 
