@@ -32,6 +32,10 @@ PerTask = Annotated[
     int,
     typer.Option("--per-task", min=0, metavar="N", help="At most N memories of one task sentence; 0 for all."),
 ]
+By = Annotated[str, typer.Option("--by", metavar="task|room", help="What a memory is found by.")]
+Form = Annotated[
+    str, typer.Option("--form", metavar="script|trajectory|both", help="What a memory says: how, or what was done.")
+]
 OutBank = Annotated[Path, typer.Option("--out", metavar="PATH", help="The folder it writes.")]
 
 
@@ -40,6 +44,8 @@ def build(
     trajectories: Files,
     out: options.Out = None,
     env: options.Env = wiring.HOUSEHOLD,
+    by: By = "task",
+    form: Form = "script",
     encoder: EncoderName = None,
     thin: Thin = None,
     limit: options.Limit = None,
@@ -57,7 +63,7 @@ def build(
     from duomem_mlx.paths import digest
 
     kept = chosen(_read(trajectories), thin, limit)
-    settings = {"env": env, "encoder": encoder, "thin": thin, "limit": limit, "made_of": [t.id for t in kept]}
+    settings = {"env": env, "by": by, "form": form, "encoder": encoder, "made_of": [t.id for t in kept]}
     built_from = digest(settings)[:16]
     folder = out or Path("runs") / f"memories-{built_from[:8]}"
     if is_bank(folder) and not overwrite:
@@ -66,10 +72,10 @@ def build(
                 output.say(f"{folder} was built from these trajectories before.")
                 _report_build(bank, kept, 0, json)
                 return
-    memories, left_out = _memories(kept, env)
+    memories, left_out = _memories(kept, env, by, form)
     with (
         output.progress("Remembering", len({memory.key for memory in memories})) as advance,
-        Bank.building(folder, load_encoder(encoder), built_from=built_from, overwrite=overwrite) as bank,
+        Bank.building(folder, load_encoder(encoder), by=by, built_from=built_from, overwrite=overwrite) as bank,
     ):
         bank.add(memories, lambda done: advance(done, "tasks"))
     with Bank.open(folder) as bank:
@@ -81,13 +87,14 @@ def add(
     trajectories: Files,
     memories: options.Memories = None,
     env: options.Env = wiring.HOUSEHOLD,
+    form: Form = "script",
     json: options.Json = False,
 ) -> None:
     """Add memories of trajectories that were won, all or none, to a live bank."""
     from duomem_mlx.memory.scripts import chosen
 
     with _open(memories) as bank:
-        new, left_out = _memories(chosen(_read(trajectories), None, None), env)
+        new, left_out = _memories(chosen(_read(trajectories), None, None), env, bank.by, form)
         before = len(bank)
         bank.add(new)
         counts = {
@@ -215,37 +222,59 @@ def export(
 
 @app.command("import")
 def import_(
-    source: Annotated[str, typer.Argument(metavar="BANK", help="A bank, sealed or live: a name or a folder.")],
+    source: Annotated[
+        str, typer.Argument(metavar="BANK|FILE", help="A bank, sealed or live, or JSON Lines of other memories.")
+    ],
     *,
     out: OutBank,
+    field: Annotated[
+        list[str] | None,
+        typer.Option("--field", metavar="OURS=THEIRS", help="A file's name for task, script, steps, …; repeatable."),
+    ] = None,
+    env: options.Env = wiring.HOUSEHOLD,
     encoder: EncoderName = None,
     json: options.Json = False,
 ) -> None:
-    """Copy a bank's memories into a live one, new or there already.
+    """Copy memories into a live bank, new or there already.
 
-    With another encoder their vectors are made anew.
+    Those of a bank keep their vectors, unless --encoder names another one. A file's fields are named with --field:
+    steps=trajectory.actions takes `steps` from there.
     """
     from duomem_mlx.errors import UsageError
     from duomem_mlx.memory.bank import Bank, find_bank, is_bank
     from duomem_mlx.memory.encoder import load_encoder
+    from duomem_mlx.memory.importers import read_foreign
 
-    with Bank.open(find_bank(source)) as given:
-        if is_bank(out):
-            if encoder is not None:
-                raise UsageError(f"{out} has an encoder already.", "Leave out --encoder, or choose another --out.")
-            with Bank.open(out) as bank:
-                before = len(bank)
-                bank.add_bank(given)
-                counts = {"bank": str(out), "added": len(bank) - before, "memories": len(bank)}
-        else:
-            with Bank.building(out, load_encoder(encoder or given.encoder_id), by=given.by) as bank:
-                bank.add_bank(given)
-                counts = {"bank": str(out), "added": len(bank), "memories": len(bank)}
+    file = read_foreign(Path(source), _fields(field or []), env) if Path(source).is_file() else None
+    given = Bank.open(find_bank(source)) if file is None else None
+    if is_bank(out) and encoder is not None:
+        raise UsageError(f"{out} has an encoder already.", "Leave out --encoder, or choose another --out.")
+    name = encoder or (given.encoder_id if given else None)
+    by = given.by if given else "task"
+    with Bank.open(out) if is_bank(out) else Bank.building(out, load_encoder(name), by=by) as bank:
+        before = len(bank)
+        if given is not None:
+            bank.add_bank(given)
+        elif file is not None:
+            bank.add(file.memories)
+        counts = {"bank": str(out), "added": len(bank) - before, "memories": len(bank)}
+    left_out = dict(file.left_out) if file else {}
+    for reason, count in left_out.items():
+        output.say(f"Left out {count} times: {reason}")
     if json:
-        output.result(counts)
+        output.result({**counts, "left_out": left_out})
         return
     output.line(f"{counts['added']} memories added, {counts['memories']} in {out}.")
-    output.hint(f'duomem-mlx memories search "put some box on dresser" --memories {out}')
+    output.hint(f"duomem-mlx memories list {out}")
+
+
+def _fields(words: Sequence[str]) -> dict[str, str]:
+    from duomem_mlx.errors import UsageError
+
+    pairs = [word.partition("=") for word in words]
+    if wrong := [ours for ours, equals, theirs in pairs if not (ours and equals and theirs)]:
+        raise UsageError(f"--field {wrong[0]} says not what stands for what.", "Write --field task=question.")
+    return {ours: theirs for ours, _, theirs in pairs}
 
 
 @app.command()
@@ -294,11 +323,11 @@ def _read(files: Sequence[Path]) -> "list[Trajectory]":
     return found
 
 
-def _memories(trajectories: "Sequence[Trajectory]", env: str) -> "tuple[list[Memory], int]":
+def _memories(trajectories: "Sequence[Trajectory]", env: str, by: str, form: str) -> "tuple[list[Memory], int]":
     """Their memories, and how many were too large to be kept."""
     from duomem_mlx.errors import DuomemError
     from duomem_mlx.memory.record import check
-    from duomem_mlx.memory.scripts import memory_of
+    from duomem_mlx.memory.scripts import in_form, memory_of
 
     environment = wiring.open_environment(env, None, "fast")
     describe = getattr(environment, "describe", None)
@@ -307,7 +336,8 @@ def _memories(trajectories: "Sequence[Trajectory]", env: str) -> "tuple[list[Mem
         output.say(f"{others} trajectories are not of {environment.name}: their scripts are their plain actions.")
     memories, left_out = list[Any](), 0
     for trajectory in trajectories:
-        memory = memory_of(trajectory, describe if trajectory.environment == environment.name else None)
+        write = in_form(describe if trajectory.environment == environment.name else None, form)
+        memory = memory_of(trajectory, write, by)
         try:
             check(memory, f"The memory of {trajectory.id}")
         except DuomemError as error:

@@ -12,6 +12,7 @@ from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.memory.database import DATABASE
 from duomem_mlx.memory.folders import replacing_folder
 from duomem_mlx.memory.index import Floats, nearest, unit
+from duomem_mlx.memory.keys import TASK, Facts, key_of
 from duomem_mlx.memory.live import Live
 from duomem_mlx.memory.ranking import Hit as Hit
 from duomem_mlx.memory.ranking import Limits, passing, ranked_hits, spread
@@ -65,7 +66,7 @@ class Bank:
         return Bank(Sealed(folder) if (folder / HEAD).is_file() else Live(folder), encoder)
 
     @staticmethod
-    def create(path: Path | str, encoder: Encoder, *, by: str = "task", built_from: str = "") -> "Bank":
+    def create(path: Path | str, encoder: Encoder, *, by: str = TASK, built_from: str = "") -> "Bank":
         """A new, empty, live bank. `by` says what kind of text its keys are. Raises UsageError when something is at
         `path` already."""
         folder = Path(path)
@@ -75,7 +76,7 @@ class Bank:
     @staticmethod
     @contextmanager
     def building(
-        path: Path, encoder: Encoder, *, by: str = "task", built_from: str = "", overwrite: bool = False
+        path: Path, encoder: Encoder, *, by: str = TASK, built_from: str = "", overwrite: bool = False
     ) -> Iterator["Bank"]:
         """A new live bank that comes to stand at `path`, whole, when the block ends well."""
         replaceable = (HEAD if (path / HEAD).is_file() else DATABASE) if overwrite else ""
@@ -124,7 +125,7 @@ class Bank:
 
     @property
     def by(self) -> str:
-        """What kind of text its memories are found by: "task" unless said otherwise when it was made."""
+        """What kind of text its memories are found by: see `key_of`."""
         return self._store.by
 
     @property
@@ -159,6 +160,10 @@ class Bank:
         return next((memory for memory in self._store.find(id_) if memory.id == id_), None)
 
     # -- finding ---------------------------------------------------------------------------------------------
+
+    def question(self, task: str, opening: str, facts: Facts | None = None) -> str:
+        """What to ask for a game: the same kind of text as this bank's keys; see `key_of`."""
+        return key_of(self.by, task, opening, facts)
 
     def search(
         self,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from duomem_mlx.errors import UsageError
 from duomem_mlx.memory.bank import Bank
+from duomem_mlx.memory.keys import Facts
 from duomem_mlx.memory.record import Memory
 from duomem_mlx.memory.scripts import Write, memory_of
 from duomem_mlx.trajectory import Trajectory
@@ -44,11 +45,13 @@ def learn(
     growth: Growth,
     write: Write | None = None,
     rewrite: Rewrite | None = None,
+    facts: Facts | None = None,
 ) -> Learned:
     """Let a live bank learn from one game, in one commit.
 
     used: ids of the memories that were in its prompt, the nearest first. `write` makes a script of a game as in
-    `memory_of`; `rewrite` makes a better one of the nearest memory and the game that it failed in, blank to leave it.
+    `memory_of`, `facts` is as in `key_of`; `rewrite` makes a better script of the nearest memory and the game that it
+    failed in, blank to leave it.
     Raises UsageError for a sealed bank, an unknown policy, or `adjustment` without `rewrite`.
     """
     if growth.policy not in POLICIES:
@@ -56,7 +59,7 @@ def learn(
     if growth.policy == ADJUSTMENT and rewrite is None:
         raise UsageError("Adjustment needs a model that rewrites memories.", "Name one, or choose validation.")
     kept = trajectory.steps and (trajectory.won or growth.policy == VANILLA)
-    new = [memory_of(trajectory, write)] if kept else []
+    new = [memory_of(trajectory, write, bank.by, facts)] if kept else []
     old = list[str]()
     if growth.policy == ADJUSTMENT and not trajectory.won and used and rewrite is not None:
         better = _better(bank, used[0], trajectory, rewrite)

@@ -1,20 +1,22 @@
 """From a trajectory to a memory: the prose that says how it was done, and the actions themselves."""
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 from duomem_mlx.environment import stratified
+from duomem_mlx.errors import UsageError
+from duomem_mlx.memory.keys import TASK, Facts, general, key_of
 from duomem_mlx.memory.record import Memory, Source
 from duomem_mlx.trajectory import Trajectory
 
 Write = Callable[[Trajectory], str]
 
-_INSTANCE = re.compile(r"(?<=[^\W\d]) \d+\b(?!\.\d)")  # the number in "sofa 1"
+SCRIPT, TRAJECTORY, BOTH = FORMS = ("script", "trajectory", "both")
 
 
-def memory_of(trajectory: Trajectory, write: Write | None = None) -> Memory:
-    """The memory of a trajectory; `write` makes the script, `plain_script` where there is none."""
+def memory_of(trajectory: Trajectory, write: Write | None = None, by: str = TASK, facts: Facts | None = None) -> Memory:
+    """The memory of a trajectory; `write` makes the script, `plain_script` where there is none. `by` and `facts` as in
+    `key_of`."""
     teacher = trajectory.teacher
     return Memory(
         task=trajectory.task,
@@ -28,6 +30,7 @@ def memory_of(trajectory: Trajectory, write: Write | None = None) -> Memory:
             trajectory=trajectory.id,
             won=trajectory.won,
         ),
+        key=key_of(by, trajectory.task, trajectory.opening, facts),
         created=trajectory.created,
     )
 
@@ -37,10 +40,27 @@ def plain_script(trajectory: Trajectory) -> str:
     once."""
     said = list[str]()
     for action in trajectory.actions:
-        general = _INSTANCE.sub("", " ".join(action.split()))
-        if not said or said[-1] != general:
-            said.append(general)
+        said_generally = general(action)
+        if not said or said[-1] != said_generally:
+            said.append(said_generally)
     return "; ".join(said) + "." if said else ""
+
+
+def in_form(write: Write | None, form: str) -> Write:
+    """The three forms of a memory's prose in MemP (arXiv 2508.06433): the script, the trajectory's own actions, or
+    both. Raises UsageError for another."""
+    script = write or plain_script
+
+    def actions(trajectory: Trajectory) -> str:
+        return "; ".join(" ".join(action.split()) for action in trajectory.actions) + "."
+
+    def both(trajectory: Trajectory) -> str:
+        return f"{script(trajectory).strip()}\nFor example: {actions(trajectory)}"
+
+    forms: dict[str, Write] = {SCRIPT: script, TRAJECTORY: actions, BOTH: both}
+    if form not in forms:
+        raise UsageError(f"There is no form {form!r} of a memory.", f"Choose one of {', '.join(FORMS)}.")
+    return forms[form]
 
 
 def chosen(trajectories: Iterable[Trajectory], per_task: int | None, limit: int | None) -> list[Trajectory]:

@@ -155,6 +155,34 @@ def test_export_and_import(call: Call, bank: Path, tmp_path: Path) -> None:
     assert err.count("\n") == 1
 
 
+def test_memories_of_others_are_imported(call: Call, tmp_path: Path) -> None:
+    file = tmp_path / "theirs.jsonl"
+    file.write_text('{"query": "put it there", "run": {"acts": ["go", "put"]}}\n{"query": 3}\n')
+    words = ("import", file, "--out", tmp_path / "new", "--field", "task=query", "--field", "steps=run.acts")
+    counts = as_json(call, *words)
+    assert (counts["added"], counts["left_out"]) == (1, {"has query of another kind than text.": 1})
+    assert as_json(call, *words)["added"] == 0
+    code, _, err = call("import", file, "--out", tmp_path / "other")
+    assert code == 2
+    assert "--field OURS=THEIRS" in err
+    assert not (tmp_path / "other").exists()
+    code, _, err = call(*words[:4], "--field", "task")
+    assert code == 2
+    assert "says not what stands for what" in err
+
+
+def test_forms_and_keys(call: Call, played: Path, tmp_path: Path) -> None:
+    assert as_json(call, "build", played, "--out", tmp_path / "both", "--form", "both", "--by", "room")["count"] == 6
+    with Bank.open(tmp_path / "both") as bank:
+        one = next(iter(bank))
+        assert bank.by == "room"
+        assert one.key.startswith(f"{one.task}\n")
+        assert "For example: go to sofa 1; take" in one.script
+    code, _, err = call("build", played, "--out", tmp_path / "poem", "--form", "poem")
+    assert code == 2
+    assert "no form 'poem'" in err
+
+
 def test_a_bank_that_is_not_sound_fails(call: Call, bank: Path, tmp_path: Path) -> None:
     call("export", bank, "--out", tmp_path / "sealed")
     (tmp_path / "sealed" / "memories.jsonl").write_text("{}\n")

@@ -11,7 +11,7 @@ import pytest
 from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.memory.bank import Bank
 from duomem_mlx.memory.sealed import HEAD, MEMORIES, VECTORS
-from tests.memory.fuzz_sealed import fuzz
+from tests.memory.fuzz import fuzz_sealed
 from tests.memory.hashing import HashingEncoder, memory
 
 ENCODER = HashingEncoder(dimensions=16)
@@ -176,6 +176,6 @@ def test_a_bank_over_itself(sealed: Path, tmp_path: Path) -> None:
 
 
 def test_mutated_banks_are_read_or_refused(tmp_path: Path) -> None:
-    outcomes = fuzz(2000, seed=1, folder=tmp_path)
+    outcomes = fuzz_sealed(2000, seed=1, folder=tmp_path)
     assert outcomes["refused"] > 1000
     assert outcomes["read"] > 20

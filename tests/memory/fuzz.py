@@ -9,11 +9,14 @@ import random
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from duomem_mlx.errors import DuomemError
 from duomem_mlx.memory.bank import Bank
+from duomem_mlx.memory.importers import read_foreign
+from duomem_mlx.memory.record import check, from_record, to_record
 from duomem_mlx.memory.sealed import HEAD, MEMORIES, VECTORS
 from tests.memory.hashing import HashingEncoder, memory
 
@@ -70,9 +73,11 @@ def _other_json(data: bytes, lines: bool, rng: random.Random) -> bytes:
         rows = [json.loads(line) for line in data.splitlines()] if lines else [json.loads(data)]
     except ValueError:
         return data
+    if not rows:
+        return data
     if lines and rng.random() < 0.2:
         rng.shuffle(rows)
-    elif rows:
+    else:
         _change(rows[rng.randrange(len(rows))], rng)
     if lines:
         return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
@@ -92,21 +97,67 @@ def _change(value: Any, rng: random.Random) -> None:
         value[key] = rng.choice(ODD)
 
 
-def fuzz(count: int, seed: int, folder: Path) -> dict[str, int]:
+def read_sealed(folder: Path) -> None:
+    with Bank.open(folder, ENCODER) as bank:
+        hits = bank.search("put some box on shelf", 10)
+        assert len(hits) <= len(bank)
+        assert all(-1.01 < hit.cosine < 1.01 for hit in hits)
+
+
+def fuzz_sealed(count: int, seed: int, folder: Path) -> dict[str, int]:
     """How many were read and how many refused. Raises whatever the reader raises beyond DuomemError."""
-    files, rng = pristine(folder), random.Random(seed)
+    return _fuzz(count, seed, folder, pristine(folder), mutate, read_sealed)
+
+
+FIELDS = {"task": "query", "steps": "run.actions"}
+FOREIGN = {"query": "put some box on shelf", "script": "take it", "run": {"actions": ["go", {"action": "take"}]}}
+
+
+def foreign() -> dict[str, bytes]:
+    own = to_record(memory())
+    lines = [FOREIGN, {**FOREIGN, "run": {"actions": "go\ntake"}, "game": "g7"}, own]
+    return {"memories.jsonl": b"".join(json.dumps(line).encode() + b"\n" for line in lines)}
+
+
+def mutate_foreign(files: dict[str, bytes], rng: random.Random) -> dict[str, bytes]:
+    (data,) = files.values()
+    if rng.random() < 0.2:
+        data = b"[" + data.strip().replace(b"\n", b",") + b"]"
+    for _ in range(rng.randint(1, 3)):
+        data = _other_json(data, data[:1] != b"[", rng) if rng.random() < 0.6 else _other_bytes(data, rng)
+    return {"memories.jsonl": data}
+
+
+def read_imported(folder: Path) -> None:
+    for one in read_foreign(folder / "memories.jsonl", FIELDS, "household").memories:
+        check(one, "it")
+        assert from_record(json.loads(json.dumps(to_record(one))), "it") == one
+
+
+def fuzz_import(count: int, seed: int, folder: Path) -> dict[str, int]:
+    """As `fuzz_sealed`, for files of other people's memories."""
+    return _fuzz(count, seed, folder, foreign(), mutate_foreign, read_imported)
+
+
+def _fuzz(
+    count: int,
+    seed: int,
+    folder: Path,
+    files: dict[str, bytes],
+    change: Callable[[dict[str, bytes], random.Random], dict[str, bytes]],
+    read: Callable[[Path], None],
+) -> dict[str, int]:
+    rng = random.Random(seed)
     outcomes = {"read": 0, "refused": 0}
     work = folder / "work"
-    work.mkdir()
+    work.mkdir(exist_ok=True)
     for number in range(count):
-        for name, data in mutate(files, rng).items():
+        for name, data in change(files, rng).items():
             (work / name).write_bytes(data)
         try:
-            with warnings.catch_warnings(), Bank.open(work, ENCODER) as bank:
+            with warnings.catch_warnings():
                 warnings.simplefilter("error")
-                hits = bank.search("put some box on shelf", 10)
-                assert len(hits) <= len(bank)
-                assert all(-1.01 < hit.cosine < 1.01 for hit in hits)
+                read(work)
             outcomes["read"] += 1
         except DuomemError as error:
             if len(str(error)) > 600 or "\n" in str(error):
@@ -125,5 +176,7 @@ def _keep(work: Path) -> Path:
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as name:
-        print(fuzz(int(sys.argv[1]) if len(sys.argv) > 1 else 20_000, 0, Path(name)))
+    number = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
+    for fuzz in (fuzz_sealed, fuzz_import):
+        with tempfile.TemporaryDirectory() as name:
+            print(fuzz.__name__, fuzz(number, 0, Path(name)))

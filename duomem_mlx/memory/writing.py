@@ -1,0 +1,146 @@
+"""Scripts written by a language model, and rewritten by one after a failure.
+
+`direct` asks once for a paragraph; `rounds` asks for the events, then for those that mattered, then for the paragraph
+(both as in MemP, arXiv 2508.06433, section 3). What comes back is untrusted: it is cut, and named in general terms.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from duomem_mlx.errors import DuomemError
+from duomem_mlx.memory.growth import Rewrite
+from duomem_mlx.memory.keys import general
+from duomem_mlx.memory.record import Memory
+from duomem_mlx.memory.scripts import Write
+from duomem_mlx.paths import digest, disk_faults
+from duomem_mlx.trajectory import Trajectory, mend_tail
+
+Ask = Callable[[str], str]  # a question to a model -> its answer, without its thoughts
+
+DIRECT, ROUNDS = WAYS = ("direct", "rounds")
+
+_MAX_SCRIPT_CHARACTERS = 1200
+_MAX_PLAYED_CHARACTERS = 24_000
+
+_DIRECT = """\
+Below is how one task was done in a text world. Write, for somebody who has a task like it in another place, how to go \
+about it: one paragraph, at most 90 words, in the imperative. Name kinds of things and places, never their numbers. \
+Leave out detours. Say where to look first, what has to be opened, and what to do when the thing is not in the likely \
+place. Write the paragraph and nothing else.
+
+{played}"""
+
+_EVENTS = """\
+Below is how one task was done in a text world. List what happened that brought the task forward or showed where \
+something is, one short line each, in order, and nothing else.
+
+{played}"""
+
+_CRITICAL = """\
+The task was: {task}
+What happened:
+{events}
+
+Which of these would somebody with a similar task in another place have to do too? Answer with those lines alone, in \
+order, in general terms: kinds of things and places, never their numbers."""
+
+_PARAGRAPH = """\
+The task was: {task}
+What has to be done:
+{critical}
+
+Write this as advice to somebody who has a task like it in another place: one paragraph, at most 90 words, in the \
+imperative, with what to do when the thing is not in the likely place. Write the paragraph and nothing else."""
+
+_REWRITE = """\
+This advice was given for tasks like: {task}
+
+{script}
+
+It was followed in the game below, which failed. Write the advice anew so that it helps in both: one paragraph, at \
+most 90 words, in the imperative, kinds of things and places and never their numbers. Nothing but the paragraph.
+
+{played}"""
+
+
+def writer(ask: Ask, way: str = DIRECT) -> Write:
+    """A writer of scripts, for `memory_of`. It raises DuomemError when a model's answer has nothing in it."""
+
+    def direct(trajectory: Trajectory) -> str:
+        return _script(ask(_DIRECT.format(played=_played(trajectory))), trajectory)
+
+    def rounds(trajectory: Trajectory) -> str:
+        events = ask(_EVENTS.format(played=_played(trajectory))).strip()
+        critical = ask(_CRITICAL.format(task=trajectory.task, events=events)).strip()
+        return _script(ask(_PARAGRAPH.format(task=trajectory.task, critical=critical)), trajectory)
+
+    return {DIRECT: direct, ROUNDS: rounds}[way]
+
+
+def rewriter(ask: Ask) -> Rewrite:
+    """A rewriter of memories, for `growth.learn`; blank when the model had nothing to say."""
+
+    def rewrite(memory: Memory, trajectory: Trajectory) -> str:
+        question = _REWRITE.format(task=memory.task, script=memory.script, played=_played(trajectory))
+        return _tidy(ask(question))
+
+    return rewrite
+
+
+def remembered(write: Write, name: str, journal: Path) -> Write:
+    """The same writer, but what it wrote is kept in a JSON Lines file and never asked for again.
+
+    `name` says who writes and how; another writer's scripts in the same file are left alone. Raises DuomemError when
+    the disk refuses.
+    """
+    mend_tail(journal)
+    written = dict[str, str]()
+    if journal.is_file():
+        for line in journal.read_text(encoding="utf-8").splitlines():
+            try:
+                record = json.loads(line)
+                written[str(record["key"])] = str(record["script"])
+            except (ValueError, KeyError, TypeError):
+                raise DuomemError(f"{journal} is damaged.", "Remove it; its scripts are then written anew.") from None
+
+    def look_up(trajectory: Trajectory) -> str:
+        key = digest([name, trajectory.id])[:32]
+        if key not in written:
+            script = write(trajectory)
+            line = json.dumps({"format": 1, "key": key, "trajectory": trajectory.id, "script": script})
+            with disk_faults(journal):
+                journal.parent.mkdir(parents=True, exist_ok=True)
+                with journal.open("ab") as file:
+                    file.write(line.encode() + b"\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+            written[key] = script
+        return written[key]
+
+    return look_up
+
+
+def _played(trajectory: Trajectory) -> str:
+    turns = "\n".join(f"> {step.action}\n{step.observation.strip()}" for step in trajectory.steps)
+    text = f"Task: {trajectory.task}\n\n{trajectory.opening.strip()}\n{turns}"
+    if len(text) <= _MAX_PLAYED_CHARACTERS:
+        return text
+    half = _MAX_PLAYED_CHARACTERS // 2
+    return f"{text[:half]}\n[...]\n{text[-half:]}"
+
+
+def _script(answer: str, trajectory: Trajectory) -> str:
+    script = _tidy(answer)
+    if not script:
+        raise DuomemError(f"The model wrote no script for {trajectory.game}.", "Try another model or --writer plain.")
+    return script
+
+
+def _tidy(answer: str) -> str:
+    script = general(answer.strip().strip("`\"'"))
+    if len(script) <= _MAX_SCRIPT_CHARACTERS:
+        return script
+    whole, stop, _ = script[:_MAX_SCRIPT_CHARACTERS].rpartition(". ")
+    return f"{whole}." if stop else script[:_MAX_SCRIPT_CHARACTERS]
