@@ -42,9 +42,12 @@ class GameFile:
     def task_line(self) -> str:
         """ "Your task is to: …." as the opening ends. Raises DuomemError when the grammar names none."""
         found = _TASK.search(self.grammar)
-        if not found:
+        try:
+            line: str = json.loads(found["text"], strict=False) if found else ""
+        except ValueError:  # an escape that is none
+            line = ""
+        if not line:
             raise DuomemError("The game's grammar names no task.", "Fetch or generate the game again.")
-        line: str = json.loads(found["text"], strict=False)
         return line
 
     @property

@@ -127,5 +127,6 @@ def test_the_task_of_a_grammar() -> None:
     assert files.without_task(file.grammar) == files.without_task(GRAMMAR)
     with pytest.raises(DuomemError, match="no plain text"):
         _ = file.plain_task_line
-    with pytest.raises(DuomemError, match="names no task"):
-        _ = files.GameFile("", "grammar :: {}", "").task_line
+    for grammar in ("grammar :: {}", GRAMMAR.replace("UNKNOWN GOAL", r"\q")):
+        with pytest.raises(DuomemError, match="names no task"):
+            _ = files.GameFile("", grammar, "").task_line
