@@ -4,7 +4,7 @@
 #
 #   scripts/reproduce.sh [--small] [--out DIR]
 #
-# --small   600 games to learn from and 24 valid_seen games to measure on: under 45 minutes on two cores
+# --small   800 games to learn from and 24 valid_seen games to measure on: under 45 minutes on two cores
 # --out     where everything goes (default runs/reproduce, with --small runs/reproduce-small)
 #
 # ALFWorld's games are taken from $ALFWORLD_DATA, else ~/.cache/alfworld.
@@ -36,7 +36,7 @@ began=$(date +%s)
 stage() { say "" && say "== $1 (after $((($(date +%s) - began) / 60)) min)"; }
 
 stage "1/4  the teacher plays training games"
-"$duomem" teach --teacher search --games train ${small:+--limit 600} --out "$out/teach"
+"$duomem" teach --teacher search --games train ${small:+--limit 800} --out "$out/teach"
 
 stage "2/4  its successes become memories"
 if [ ! -f "$out/memories/bank.json" ]; then
@@ -45,7 +45,7 @@ if [ ! -f "$out/memories/bank.json" ]; then
 fi
 
 stage "3/4  its successes train an adapter"
-"$duomem" train "$out/teach/trajectories.jsonl" --memories "$out/memories" --batch-size 4 --half --out "$out/adapter"
+"$duomem" train "$out/teach/trajectories.jsonl" --memories "$out/memories" --k 2 --batch-size 4 --half --out "$out/adapter"
 
 stage "4/4  four arms play valid_seen"
 "$duomem" evaluate --games valid_seen ${small:+--limit 24} --batch-size 24 \
