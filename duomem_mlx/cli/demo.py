@@ -41,7 +41,7 @@ def demo(limit: Count = 2, max_steps: Steps = 15, json: options.Json = False) ->
             over.append(event)
             show(f"{'Won' if event.won else 'Not won'} after {event.steps} actions, {event.seconds:.1f} s.")
         else:
-            show(f"> {event.action}\n  {event.outcome.strip()}")
+            show(f"> {event.said}\n  {event.outcome.strip()}")
     if json:
         output.result({"max_steps": max_steps, "games": [asdict(game) for game in over]})
         return

@@ -63,7 +63,7 @@ def play_live(agent: "Agent", game: "Game", max_steps: int, started: float, quie
     for turn in agent.play(game, max_steps, hits):
         first_action_seconds = first_action_seconds or time.perf_counter() - started
         marks = f"   ({', '.join(turn.flags)})" if turn.flags else ""
-        show(f"\n> {turn.action}{marks}")
+        show(f"\n> {turn.said}{marks}")
         show(turn.outcome.strip())
         steps.append(
             {

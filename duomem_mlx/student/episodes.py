@@ -44,7 +44,7 @@ class Turn:
     key: str
     observation: str  # what it saw before it acted
     reply: Reply
-    action: str  # what was done; the raw answer where there was no action in it
+    action: str  # what was done; empty where the answer held no action
     outcome: str  # what followed
     flags: tuple[str, ...]
     tokens_new: int
@@ -52,6 +52,11 @@ class Turn:
     tokens_out: int
     seconds: float  # this game's share of the round
     end: str | None  # why the game ended with this turn, one of trajectory.ENDS; None while it goes on
+
+    @property
+    def said(self) -> str:
+        """The action, or what was said in its place, on one line."""
+        return self.action or f"(no action) {' '.join((self.reply.thought or '').split())}".rstrip()
 
 
 @dataclass
