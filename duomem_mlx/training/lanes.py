@@ -54,11 +54,13 @@ class Lanes:
         return self._map(compute, groups, seeds)
 
     def losses(self, weights: Any, groups: Sequence[Sequence[Row]]) -> Iterator[Part]:
-        """The loss alone of every group of rows, in their order."""
+        """The loss alone of every group of rows, in their order, without dropout."""
 
         def compute(rows: Sequence[Row]) -> Part:
             with self._building, self._restored(weights):
+                self._model.eval()
                 loss = self._loss(weights, *batch_of(rows))
+                self._model.train()
             mx.eval(loss)
             return Part(number(loss), {})
 

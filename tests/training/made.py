@@ -1,5 +1,7 @@
 """Hand-made trajectories, and tiny random models of several families."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 from duomem_mlx.trajectory import Step, Trajectory
@@ -79,3 +81,37 @@ def trajectory(number: int, turns: int = 3, won: bool = True, refused: tuple[int
 
 def refused(observation: str) -> bool:
     return observation == "Nothing happens."
+
+
+class Shelves:
+    """The world the trajectories are of; nobody plays in it here."""
+
+    name = "shelves"
+    instructions = "Answer with one line: Action: go to shelf N."
+
+    def tasks(self, split: str) -> list[str]:
+        return []
+
+    def open(self, task_id: str) -> Any:
+        raise NotImplementedError
+
+    def refused(self, observation: str) -> bool:
+        return refused(observation)
+
+    def place(self, task_id: str) -> str:
+        return task_id.split("/")[0]
+
+
+def save_base(folder: Path, family: str = "llama tied") -> Path:
+    """A folder that plain mlx_lm.load opens."""
+    import mlx.core as mx
+    from mlx.utils import tree_flatten
+
+    from tests.student import tiny
+
+    folder.mkdir()
+    weights = dict(tree_flatten(model(family).parameters()))
+    mx.save_safetensors(str(folder / "model.safetensors"), weights, {"format": "mlx"})
+    (folder / "config.json").write_text(json.dumps({**COMMON, **FAMILIES[family]}))
+    tiny.tokenizer()._tokenizer.save_pretrained(folder)
+    return folder

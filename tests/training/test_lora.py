@@ -3,7 +3,6 @@ from dataclasses import replace
 
 import mlx.core as mx
 import pytest
-from mlx.utils import tree_flatten
 
 from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.student.adapters import CONFIG, WEIGHTS, apply
@@ -62,22 +61,12 @@ def test_the_first_weights_follow_from_the_seed():
     assert not all(mx.array_equal(a[name], c[name]) for name in a)
 
 
-def saved_base(folder, model):
-    """A folder that plain mlx_lm.load opens."""
-    from tests.student import tiny
-
-    folder.mkdir()
-    mx.save_safetensors(str(folder / "model.safetensors"), dict(tree_flatten(model.parameters())), {"format": "mlx"})
-    (folder / "config.json").write_text(json.dumps({**made.COMMON, **made.FAMILIES["llama tied"]}))
-    tiny.tokenizer()._tokenizer.save_pretrained(folder)
-
-
 @pytest.mark.parametrize("layers", [-1, 1])
 def test_plain_mlx_lm_opens_the_adapter_and_says_the_same(tmp_path, layers):
     import mlx_lm
     from mlx_lm.generate import generate_step
 
-    saved_base(tmp_path / "base", made.model())
+    made.save_base(tmp_path / "base")
     student = runs.run(tmp_path / "run", replace(runs.SETTINGS, num_layers=layers, iters=20, learning_rate=0.05))
     model, tokenizer = mlx_lm.load(str(tmp_path / "base"), adapter_path=str(tmp_path / "run"))
     prompt = mx.array(tokenizer.encode("You are in room 1."))
@@ -88,7 +77,7 @@ def test_plain_mlx_lm_opens_the_adapter_and_says_the_same(tmp_path, layers):
     assert said(model) == said(student.model)
     assert said(model) != said(made.model())
     ours = made.model()
-    apply(ours, tmp_path / "run")
+    apply(ours, tmp_path / "run", "float32")
     assert said(ours) == said(model)
 
 
@@ -109,7 +98,7 @@ def test_half_precision_is_half_the_size_and_still_opens(tmp_path):
     full, half = (mx.load(str(tmp_path / name / WEIGHTS)) for name in ("full", "half"))
     assert all(array.dtype == mx.float16 for array in half.values())
     assert all(mx.array_equal(full[name].astype(mx.float16), half[name]) for name in full)
-    apply(made.model(), tmp_path / "half")
+    apply(made.model(), tmp_path / "half", "float32")
 
 
 def test_a_failed_save_leaves_the_old_adapter_whole(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from duomem_mlx.student.transcript import make_writer
 from duomem_mlx.training import cpu
 from duomem_mlx.training.lanes import Lanes
 from duomem_mlx.training.loop import micro_batches
-from duomem_mlx.training.lora import add_lora
+from duomem_mlx.training.lora import add_lora, trainable
 from duomem_mlx.training.loss import batch_of, logits_at
 from duomem_mlx.training.rows import make_epoch
 from tests.student import tiny
@@ -174,3 +174,18 @@ def test_dropout_follows_from_the_seed_alone(rows):
         lanes.close()
     assert all(mx.array_equal(a, b) for a, b in zip(found[0], found[1], strict=True))
     assert not all(mx.array_equal(a, b) for a, b in zip(found[0], found[2], strict=True))
+
+
+def test_a_validation_has_no_dropout(rows):
+    model = made.model()
+    add_lora(model, 4, 2.0, 0.5, (), -1, 0)
+    model.load_weights([(name, mx.ones_like(array)) for name, array in trainable(model).items()], strict=False)
+    model.eval()
+    logits, _ = logits_at(model)
+    wanted = [plainly(model, [row])[0] * row.supervised for row in rows]
+    model.train()
+    lanes = Lanes(model, logits, 2)
+    found = [part.loss for part in lanes.losses(model.trainable_parameters(), [[row] for row in rows])]
+    lanes.close()
+    assert found == pytest.approx(wanted, rel=1e-5)
+    assert model.training
