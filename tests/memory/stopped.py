@@ -83,6 +83,7 @@ def forgets(folder: Path) -> Iterator[Callable[[], object]]:
     yield lambda: bank.forget(ids[10:25])  # now the rows are numbered anew
     bank.search("put thing1 on place1")
     yield lambda: bank.credit(ids[1:3], True)
+    yield lambda: bank.change(used=[ids[1], ids[2], ids[9]], add=numbered(70, 1), prune=(1, 0.5))
     yield lambda: bank.add(numbered(4, 2))
     bank.search("put thing1 on place1")
 

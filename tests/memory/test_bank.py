@@ -1,3 +1,4 @@
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 from duomem_mlx import paths
 from duomem_mlx.errors import DuomemError, UsageError
+from duomem_mlx.memory import live
 from duomem_mlx.memory.bank import Bank, find_bank
 from tests.memory.hashing import HashingEncoder, memory
 
@@ -284,6 +286,50 @@ def test_names_of_banks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     for name in ("nothing", "../mine", "", "org/bank"):
         with pytest.raises(UsageError):
             find_bank(name)
+
+
+@pytest.mark.parametrize("forgetting", [False, True])
+def test_a_copy_put_back_does_not_get_the_vectors_of_what_came_after_it(
+    bank: Bank, tmp_path: Path, forgetting: bool
+) -> None:
+    """As many rows and holes as the matrix says, but of another history of the same bank."""
+    ids = bank.add([memory(f"task {n}") for n in range(3)])
+    bank.close()
+    shutil.copy(bank.path / "bank.sqlite3", tmp_path / "copy")
+    for task, gone in (("one story", ids[0]), ("another story", ids[1])):
+        with Bank.open(bank.path, ENCODER) as told:
+            if forgetting:
+                told.forget([gone])
+            else:
+                told.add([memory(task)])
+            hits = told.search(task, 4)
+            assert [hit.memory for hit in hits] == [told.get(hit.memory.id) for hit in hits]
+            if not forgetting:
+                assert hits[0].cosine == pytest.approx(1)
+            assert len(hits) == len(told)
+            assert told.verify() == []
+        shutil.copy(tmp_path / "copy", bank.path / "bank.sqlite3")
+
+
+def test_rows_numbered_anew_by_another_process_in_mid_search(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "_MANY_HOLES", 1)
+    ids = bank.add([memory(f"task {n}") for n in range(9)])
+    bank.search("task 8")
+    other = Bank.open(bank.path, ENCODER)
+    follow, calls = live.Live._follow, list[None]()
+
+    def follow_and_be_overtaken(self: live.Live) -> None:
+        follow(self)
+        calls.append(None)
+        if len(calls) == 1:
+            other.forget(ids[:6])
+
+    monkeypatch.setattr(live.Live, "_follow", follow_and_be_overtaken)
+    hits = bank.search("task 8", 9)
+    assert len(calls) > 2
+    assert hits[0].memory.task == "task 8"
+    assert hits[0].cosine == pytest.approx(1)
+    assert len(hits) == 3
 
 
 def test_adding_and_forgetting_does_not_grow(bank: Bank) -> None:
