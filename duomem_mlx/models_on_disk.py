@@ -191,7 +191,9 @@ def _hub_folder(repo: str, revision: str | None, files: tuple[str, ...], fetch: 
         return Path(snapshot_download(repo, revision=revision, allow_patterns=patterns, local_files_only=offline))
 
     with suppress(FileNotFoundError):
-        return snapshot(offline=True)
+        found = snapshot(offline=True)
+        if not fetch or _is_whole(found, files):
+            return found
     if not fetch:
         raise DuomemError(f"{repo} was not fetched yet.", "Run a command that uses it where the Hub can be reached.")
     try:
@@ -217,12 +219,25 @@ def _hub_folder(repo: str, revision: str | None, files: tuple[str, ...], fetch: 
         ) from None
 
 
+def _is_whole(folder: Path, files: tuple[str, ...]) -> bool:
+    """Whether a snapshot has weights; one that a download broken off left has none, or not all of an index's."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        with suppress(DuomemError, AttributeError):
+            return all(
+                (folder / name).is_file() for name in read_json(index, "index of weights")["weight_map"].values()
+            )
+    wants_weights = any("safetensors" in pattern for pattern in files)
+    return not wants_weights or any(folder.glob("*.safetensors"))
+
+
 def _identity(hashes: Mapping[str, str]) -> str:
     return digest(sorted((Path(file).name, value) for file, value in hashes.items()))
 
 
 def _folder_identity(folder: Path) -> str:
-    files = [folder / "config.json", *folder.glob("model*.safetensors"), folder / "tokenizer.json"]
+    tokenizer = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "chat_template.jinja")
+    files = [folder / "config.json", *folder.glob("model*.safetensors"), *(folder / name for name in tokenizer)]
     return _identity({file.name: file_sha256(file) for file in files if file.is_file()})
 
 

@@ -112,28 +112,43 @@ def claim_run(out: Path | None, command: str, settings: Mapping[str, Any], overw
     """The folder a run writes into: `out`, or `runs/COMMAND-` and 8 hex digits of the settings' hash.
 
     A new folder gets `config.json` with command and settings. One that this very run began is handed back, so that
-    it resumes. Raises UsageError when another run's output is there and `overwrite` is not set, naming what differs.
+    it resumes, or with `overwrite` starts anew. Raises UsageError when another run's output is there and `overwrite` is
+    not set, naming what differs, and always when what is there is no run's folder.
     """
     wanted = json.loads(json.dumps({"command": command, **settings}))
     folder = out or Path("runs") / f"{command}-{digest(wanted)[:8]}"
     config = folder / "config.json"
-    if config.is_file():
-        found = read_json(config, "run settings")
-        if found.get("run") == wanted:
+    if config.is_file() and not overwrite:
+        old = _run_of(read_json(config, "run settings"))
+        if old == wanted:
             return folder
-        if not overwrite:
-            old = found.get("run") or {}
+        if old is not None:
             names = sorted(k for k in {*wanted, *old} if old.get(k) != wanted.get(k))
             raise UsageError(
                 f"{folder} holds another run (other {', '.join(names)}).",
                 "Choose another --out, or add --overwrite.",
             )
-    elif folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not overwrite):
-        raise UsageError(f"{folder} is there and is no run's folder.", "Choose another --out, or add --overwrite.")
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not _is_run(config)):
+        raise UsageError(f"{folder} is there and is no run's folder.", "Choose another --out; it is not overwritten.")
     if overwrite and folder.is_dir():
         shutil.rmtree(folder)
     write_json(config, {"format": 1, "run": wanted})
     return folder
+
+
+def _run_of(found: Any) -> dict[str, Any] | None:
+    run = found.get("run") if isinstance(found, dict) and found.get("format") == 1 else None
+    return run if isinstance(run, dict) else None
+
+
+def _is_run(config: Path) -> bool:
+    """Whether a run of ours wrote this config.json, or was torn while writing it."""
+    if not config.is_file():
+        return False
+    try:
+        return _run_of(read_json(config, "run settings")) is not None
+    except DuomemError:
+        return True
 
 
 def digest(value: Any) -> str:

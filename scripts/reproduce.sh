@@ -49,6 +49,6 @@ stage "3/4  its successes train an adapter"
 
 stage "4/4  four arms play valid_seen"
 "$duomem" evaluate --games valid_seen ${small:+--limit 24} --batch-size 24 \
-  --adapter "$out/adapter" --memories "$out/memories" --out "$out/results"
+  --adapter "$out/adapter" --memories "$out/memories" --k 2 ${small:+--max-tokens 32} --out "$out/results"
 
 stage "done: everything is in $out, the figures in $out/results/summary.json"

@@ -38,6 +38,7 @@ def evaluate(
     k: Ks = "4",
     max_steps: options.MaxSteps = 30,
     prompt_style: options.PromptStyle = None,
+    max_tokens: options.MaxTokens = None,
     batch_size: Width = 16,
     seed: options.Seed = 0,
     out: options.Out = None,
@@ -49,12 +50,12 @@ def evaluate(
     The same command again goes on where it stopped. Results: config.json, episodes/ARM/SEED/GAME.json, summary.json.
     """
     from duomem_mlx.environment import ordered
-    from duomem_mlx.errors import UsageError
+    from duomem_mlx.errors import DuomemError, UsageError
     from duomem_mlx.evaluation.arms import DEFAULT_ARMS, arm_named
     from duomem_mlx.evaluation.results import TABLE_COLUMNS, table_rows
     from duomem_mlx.evaluation.runner import Run
     from duomem_mlx.evaluation.runner import evaluate as play_all
-    from duomem_mlx.paths import claim_run
+    from duomem_mlx.paths import claim_run, digest
     from duomem_mlx.student.episodes import PlaySettings
 
     arms = [arm_named(name) for name in dict.fromkeys(arm or DEFAULT_ARMS)]
@@ -66,18 +67,21 @@ def evaluate(
         raise UsageError(
             "An arm needs an adapter and there is none.", "Name one with --adapter, or leave the arm out with --arm."
         )
-    bank = wiring.open_bank(memories, environment) if any(a.memories != "none" for a in arms) else None
+    if folder is not None and adapter is not None and (reason := wiring.other_base(folder, model)):
+        raise UsageError(f"The adapter {folder} was trained for another base: {reason}.", "Name its base with --model.")
+    bank = wiring.open_bank(memories, environment)
     if bank is None and any(a.memories != "none" for a in arms):
         raise UsageError(
             "An arm needs memories and there are none.", "Name a bank with --memories, or leave the arm out with --arm."
         )
-    settings = PlaySettings(max_steps=max_steps, width=batch_size)
+    settings = PlaySettings(max_steps=max_steps, max_tokens=max_tokens, width=batch_size)
     identity = wiring.identities(model, folder, bank)
     config = {
         "env": env,
         "engine": engine,
         "games": games,
         "limit": limit,
+        "games_hash": digest(tasks)[:16],
         "k": ks,
         "seed": seed,
         "prompt_style": prompt_style,
@@ -96,6 +100,8 @@ def evaluate(
         "seed": seed,
         **identity,
         "k": ks[0],
+        "max_tokens": max_tokens,
+        "dtype": wiring.dtype(),
         "version": wiring.version(),
         "machine": wiring.machine(),
     }
@@ -108,7 +114,20 @@ def evaluate(
     else:
         output.table(TABLE_COLUMNS, table_rows(summary))
         output.say(f"All of it is in {results}.")
-        output.hint(f"duomem-mlx run --games {games} --number 1")
+        named = {"--games": games, "--adapter": adapter, "--memories": memories, "--model": model}
+        words = [f"{option} {value}" for option, value in named.items() if value is not None]
+        output.hint(" ".join(["duomem-mlx run", *words, "--number 1"]))
+    broken = {
+        label: figures["ends"]["environment"]
+        for label, figures in summary["arms"].items()
+        if "environment" in figures["ends"]
+    }
+    if broken:
+        told = ", ".join(f"{count} in {label}" for label, count in broken.items())
+        raise DuomemError(
+            f"The environment broke off games ({told}); they count as not won.",
+            f"Their last observation in {results}/episodes says why.",
+        )
 
 
 def parse_ks(text: str) -> list[int]:

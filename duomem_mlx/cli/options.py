@@ -71,3 +71,12 @@ PromptStyle = Annotated[
 GameNumber = Annotated[
     int, typer.Option("--number", "-n", min=1, metavar="N", help="Which game of --games, in the order of play.")
 ]
+MaxTokens = Annotated[
+    int | None,
+    typer.Option(
+        "--max-tokens",
+        min=1,
+        metavar="N",
+        help="Tokens an answer; a longer one is cut [default: 32 compact, 128 chat].",
+    ),
+]

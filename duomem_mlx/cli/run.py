@@ -22,6 +22,7 @@ def run(
     k: options.K = 4,
     max_steps: options.MaxSteps = 30,
     prompt_style: options.PromptStyle = None,
+    max_tokens: options.MaxTokens = None,
     json: options.Json = False,
 ) -> None:
     """Play one game: the task, the memories recalled, every action and what came of it, the verdict.
@@ -31,6 +32,7 @@ def run(
     started = time.perf_counter()
     from duomem_mlx.environment import ordered
     from duomem_mlx.errors import UsageError
+    from duomem_mlx.student.episodes import PlaySettings
 
     environment = wiring.open_environment(env, games_dir, engine)
     tasks = ordered(environment, games)
@@ -38,12 +40,16 @@ def run(
         raise UsageError(f"--number is {number}, but {games!r} holds {len(tasks)} games.", "Name a smaller one.")
     game = environment.open(tasks[number - 1])
     bank = wiring.open_bank(memories, environment) if k else None
-    agent = wiring.agent(environment, model, wiring.adapter_path(adapter, model), bank, k, prompt_style)
+    folder = wiring.adapter_path(adapter, model)
+    settings = PlaySettings(max_tokens=max_tokens)
+    agent = wiring.agent(environment, model, folder, bank, k, prompt_style, settings)
     record = play_live(agent, game, max_steps, started, quiet=json)
     if json:
         output.result(record)
     else:
-        output.hint(f"duomem-mlx evaluate --games {games} --limit 20")
+        named = {"--games": games, "--adapter": adapter, "--memories": memories, "--model": model}
+        words = [f"{option} {value}" for option, value in named.items() if value is not None]
+        output.hint(" ".join(["duomem-mlx evaluate", *words, "--limit 20"]))
 
 
 def play_live(agent: "Agent", game: "Game", max_steps: int, started: float, quiet: bool = False) -> dict[str, Any]:

@@ -55,7 +55,7 @@ SaveEvery = Annotated[int | None, typer.Option("--save-every", metavar="N", help
 EvalEvery = Annotated[int | None, typer.Option("--eval-every", metavar="N", help="Steps [default: 100].")]
 HeldOut = Annotated[
     float | None,
-    typer.Option("--held-out", metavar="SHARE", help="Of the games, for validation, whole rooms [default: 0.02]."),
+    typer.Option("--held-out", metavar="SHARE", help="Of the games, for validation [default: 0.02]."),
 ]
 TrainK = Annotated[
     int | None, typer.Option("--k", "-k", metavar="N", help="Memories a row shows, 0 to N of them [default: 4].")
@@ -238,8 +238,8 @@ def recalled(bank: "Bank", trajectories: "list[Trajectory]", k: int) -> "Example
     """What the bank would show for each game, its own memories left out, looked up in one go."""
     from duomem_mlx.student.agent import examples
 
-    tasks = [trajectory.task for trajectory in trajectories]
-    found = bank.search_many(tasks, k, [trajectory.game for trajectory in trajectories])
+    questions = [bank.question(trajectory.task, trajectory.opening) for trajectory in trajectories]
+    found = bank.search_many(questions, k, [trajectory.game for trajectory in trajectories])
     shown = {trajectory.id: examples(hits) for trajectory, hits in zip(trajectories, found, strict=True)}
     return lambda trajectory, n: shown[trajectory.id][:n]
 

@@ -42,16 +42,14 @@ def adapter_path(name: str | None, model: str | None) -> Path | None:
     return folder
 
 
-def other_base(adapter: Path, model: str) -> str | None:
+def other_base(adapter: Path, model: str | None) -> str | None:
     """In what the model's architecture differs from the one the adapter was trained on, without loading it."""
-    from duomem_mlx.models_on_disk import locate
     from duomem_mlx.paths import read_json
-    from duomem_mlx.student.adapters import mismatch
+    from duomem_mlx.student.adapters import check_files, mismatch
+    from duomem_mlx.student.models import student_folder
 
-    located = locate(model)
-    if located.kind == "gguf":
-        return None
-    config = read_json(located.path / "config.json", "model configuration")
+    check_files(adapter)
+    config = read_json(student_folder(model) / "config.json", "model configuration")
     inner = {**config, **config.get("text_config", {}), "model_type": config.get("model_type")}
     return mismatch(adapter, {key: inner.get(key) for key in ARCHITECTURE})
 
@@ -105,6 +103,13 @@ def identities(model: str | None, adapter: Path | None, bank: "Bank | None") -> 
         "memories": None if bank is None else bank.name,
         "memories_hash": None if bank is None else bank.identity,
     }
+
+
+def dtype() -> str:
+    """What a student computes in here unless told otherwise."""
+    from duomem_mlx.student.models import default_dtype
+
+    return default_dtype()
 
 
 def version() -> str:

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,15 @@ def write_episode(folder: Path, seed: int, episode: Episode) -> None:
     write_json(episode_path(folder, episode.arm, seed, episode.game), to_record(episode))
 
 
-def read_episodes(folder: Path) -> dict[str, dict[int, list[Episode]]]:
-    """Episodes by arm and seed, sorted by game. Raises UsageError when there are none, DuomemError naming a file
-    that is torn."""
+def read_episodes(folder: Path, games: Collection[str] | None = None) -> dict[str, dict[int, list[Episode]]]:
+    """Episodes by arm and seed, sorted by game; of these `games` alone where they are given.
+
+    Raises UsageError when there are none, DuomemError naming a file that is torn.
+    """
+    wanted = None if games is None else {game.replace("/", "__") for game in games}
     found: dict[str, dict[int, list[Episode]]] = defaultdict(lambda: defaultdict(list))
     for path in sorted((folder / "episodes").glob("*/*/*.json")):
-        if not path.name.startswith("."):
+        if (wanted is None or path.stem in wanted) and not path.name.startswith("."):
             found[path.parent.parent.name][int(path.parent.name)].append(read_episode(path))
     if not found:
         raise UsageError(f"There are no results at {folder}.", "Make some with `duomem-mlx evaluate`.")
@@ -53,7 +56,9 @@ def arm_figures(episodes: Sequence[Episode], max_steps: int) -> dict[str, Any]:
         by_type[episode.kind][1] += 1
     games = len(episodes)
     flags: dict[str, int] = defaultdict(int)
+    ends: dict[str, int] = defaultdict(int)
     for episode in episodes:
+        ends[episode.end] += 1
         for step in episode.steps:
             for flag in getattr(step, "flags", ()):
                 flags[flag] += 1
@@ -66,27 +71,26 @@ def arm_figures(episodes: Sequence[Episode], max_steps: int) -> dict[str, Any]:
         "steps_mean": _mean(len(e.steps) if e.won else max_steps for e in episodes),
         "steps_mean_won": _mean(len(episode.steps) for episode in won),
         "seconds_per_game": _mean(episode.seconds for episode in episodes),
-        "tokens_per_game": _mean(sum((episode.tokens or {}).values()) for episode in episodes),
+        "tokens_per_game": _mean(sum(e.tokens.values()) for e in episodes if e.tokens is not None),
+        "answers": sum(len(episode.steps) for episode in episodes),
+        "ends": dict(sorted(ends.items())),
         "flags": dict(sorted(flags.items())),
         "by_type": dict(sorted(by_type.items())),
     }
 
 
-def summarise(folder: Path, header: Mapping[str, Any], max_steps: int, order: Sequence[str]) -> dict[str, Any]:
-    """Read every episode, write `summary.json`, and give back what `evaluate --json` prints. Arms stand in `order`."""
-    episodes = read_episodes(folder)
+def summarise(
+    folder: Path, games: Collection[str], header: Mapping[str, Any], max_steps: int, order: Sequence[str]
+) -> dict[str, Any]:
+    """Read the episodes of `games`, write `summary.json`, and give back what `evaluate --json` prints. Arms stand in
+    `order`."""
+    episodes = read_episodes(folder, games)
     arms = {}
     for label in sorted(episodes, key=lambda name: (order.index(name) if name in order else len(order), name)):
         seeds = episodes[label]
-        each = {str(seed): arm_figures(found, max_steps) for seed, found in sorted(seeds.items())}
-        first = next(iter(each.values()))
-        arms[label] = {
-            **first,
-            **({"seeds": each, "success": _mean(f["success"] for f in each.values())} if len(each) > 1 else {}),
-        }
+        arms[label] = arm_figures(seeds[min(seeds)], max_steps)
     compare_with_base(arms, episodes)
-    games = max(figures["games"] for figures in arms.values())
-    summary = {"format": 1, "games": games, **header, "arms": arms}
+    summary = {"format": 1, "games": len(games), **header, "arms": arms}
     write_json(folder / "summary.json", summary)
     return summary
 
@@ -121,7 +125,7 @@ def table_rows(summary: Mapping[str, Any]) -> list[list[str]]:
                 f"{figures['success']:.1%} [{low:.1%}, {high:.1%}]",
                 f"{figures['steps_mean']:.1f}",
                 f"{figures['seconds_per_game']:.2f}",
-                f"{figures['tokens_per_game']:.0f}",
+                "–" if figures["tokens_per_game"] is None else f"{figures['tokens_per_game']:.0f}",
                 "" if against is None else f"{'yes' if against['better'] else 'cannot tell'} (p = {against['p']:.2g})",
             ]
         )

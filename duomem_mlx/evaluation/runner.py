@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from duomem_mlx.environment import Environment, Game, teacher_of
 from duomem_mlx.evaluation.arms import ARMS, TEACHER, Arm
 from duomem_mlx.evaluation.results import finished_games, summarise, write_episode
-from duomem_mlx.student.agent import Agent, examples
+from duomem_mlx.student.agent import Agent, examples, recalled
 from duomem_mlx.student.episodes import Entry, PlaySettings, Turn, play
 from duomem_mlx.teachers.record import attempt
 from duomem_mlx.trajectory import Episode, PlayedStep
@@ -46,7 +46,7 @@ def evaluate(
     """
     run_teacher(run)
     run_arms(run, arms, agent_for, progress)
-    return summarise(run.folder, header or {}, run.settings.max_steps, [*ARMS, TEACHER])
+    return summarise(run.folder, run.games, header or {}, run.settings.max_steps, [*ARMS, TEACHER])
 
 
 def run_arms(run: Run, arms: Sequence[Arm], agent_for: Callable[[bool], Agent], progress: Progress) -> None:
@@ -68,6 +68,7 @@ def run_arms(run: Run, arms: Sequence[Arm], agent_for: Callable[[bool], Agent], 
         if not left:
             continue
         if agent is None or arm.adapter != jobs[place - 1][0].adapter:
+            agent = None  # one student in memory at a time
             agent = agent_for(arm.adapter)
         for _ in play_arm(run, arm, k, label, left, agent):
             done += 1
@@ -107,7 +108,7 @@ def recall(run: Run, arm: Arm, k: int, game: Game) -> "Sequence[Hit]":
         return []
     if arm.memories == "random":
         return run.bank.random(k, seed=run.seed, exclude_game=game.id)
-    return run.bank.search(game.task, k, exclude_game=game.id)
+    return recalled(run.bank, game, k)
 
 
 def episode_of(
@@ -157,7 +158,7 @@ def run_teacher(run: Run) -> bool:
         if task_id.replace("/", "__") in finished:
             continue
         found = attempt(
-            run.environment, task_id, teacher_of(run.environment), {"kind": "search"}, run.settings.max_steps
+            run.environment, task_id, teacher_of(run.environment), {"kind": TEACHER}, run.settings.max_steps
         )
         fields: dict[str, Any] = {name: getattr(found, name) for name in found.__dataclass_fields__}
         steps = tuple(PlayedStep(step.action, step.observation, step.thought) for step in found.steps)

@@ -69,8 +69,10 @@ def other_weights(folder: Path, fingerprint: Mapping[str, Any]) -> bool:
 
 
 def identity(folder: Path) -> str:
-    """SHA-256 in hex of what decides an adapter's output."""
-    return digest([file_sha256(folder / name) for name in (CONFIG, WEIGHTS)])
+    """SHA-256 in hex of what decides an adapter's output: its two files, and the prompt style it asks for. Raises as
+    `check_files` does."""
+    check_files(folder)
+    return digest([*(file_sha256(folder / name) for name in (CONFIG, WEIGHTS)), record(folder).get("prompt_style")])
 
 
 def apply(model: Any, folder: Path, dtype: str) -> None:

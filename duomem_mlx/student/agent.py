@@ -31,15 +31,21 @@ class Agent:
 
     def recall(self, game: Game) -> "list[Hit]":
         """The memories its prompt would show for this game, best first; never one made from this very game."""
-        if self.bank is None or self.k == 0:
-            return []
-        return self.bank.search(game.task, self.k, exclude_game=game.id)
+        return recalled(self.bank, game, self.k)
 
     def play(self, game: Game, max_steps: int | None = None, hits: "Sequence[Hit] | None" = None) -> Iterator[Turn]:
         """Play one game to its end, greedily, at most `max_steps` actions. `hits` are memories already recalled."""
         settings = replace(self.settings, width=1, max_steps=max_steps or self.settings.max_steps)
         entry = Entry(game.id, game, examples(self.recall(game) if hits is None else hits))
         return play(self.student, self.writer, [entry], settings, getattr(self.environment, "refused", None))
+
+
+def recalled(bank: "Bank | None", game: Game, k: int) -> "list[Hit]":
+    """The k memories nearest to a game, asked for with the kind of text the bank's keys are."""
+    if bank is None or k == 0:
+        return []
+    question = game.task if bank.by == "task" else bank.question(game.task, game.reset())
+    return bank.search(question, k, exclude_game=game.id)
 
 
 def examples(hits: "Sequence[Hit]") -> list[Example]:

@@ -7,15 +7,16 @@ take their place at the next round.
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from duomem_mlx.environment import Game
 from duomem_mlx.errors import DuomemError
-from duomem_mlx.prompt import Example, Reply
+from duomem_mlx.prompt import CHAT, COMPACT, Example, Reply
 from duomem_mlx.student.transcript import Writer
 
 NO_ACTION = "There was no action in that answer."
+ANSWER_TOKENS = {COMPACT: 32, CHAT: 128}  # a line that is an action; a thought and an action
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,8 @@ class PlaySettings:
     """How games are played."""
 
     max_steps: int = 30  # actions a game
-    max_tokens: int = 32  # tokens an answer
-    max_context_tokens: int = 8192  # a longer history ends the game
+    max_tokens: int | None = None  # tokens an answer; None: the style's own, see `answer_tokens`
+    max_context_tokens: int = 8192  # a longer history ends the game; less where the model holds less
     width: int = 16  # games played together
 
 
@@ -82,6 +83,7 @@ def play(
     """
     from mlx_lm.generate import BatchGenerator
 
+    settings = fitted(settings, student, writer)
     waiting = iter(entries)
     seats: list[_Seat] = []
     generator = BatchGenerator(
@@ -113,10 +115,20 @@ def play(
         generator.close()
 
 
+def fitted(settings: PlaySettings, student: Any, writer: Writer) -> PlaySettings:
+    """The settings with what the style and the model decide filled in."""
+    holds = getattr(student, "config", {}).get("max_position_embeddings") or settings.max_context_tokens
+    return replace(
+        settings,
+        max_tokens=settings.max_tokens or ANSWER_TOKENS[writer.style],
+        max_context_tokens=min(settings.max_context_tokens, holds),
+    )
+
+
 def _sit_down(entry: Entry, writer: Writer, settings: PlaySettings) -> _Seat:
     opening = entry.game.reset()
     tokens = writer.start(opening, entry.examples)
-    if len(tokens) + settings.max_tokens > settings.max_context_tokens:
+    if len(tokens) + (settings.max_tokens or 0) > settings.max_context_tokens:
         raise DuomemError(
             f"The start of game {entry.key} is {len(tokens)} tokens, more than the context of "
             f"{settings.max_context_tokens} holds.",
@@ -173,7 +185,10 @@ def _act(seat: _Seat, answer: list[int], writer: Writer, settings: PlaySettings,
         flags.append("loop")
     seat.observation = outcome
     seat.pending = ([] if complete else writer.closing()) + writer.observation(outcome)
-    if end is None and seat.cached_tokens + len(seat.pending) + settings.max_tokens > settings.max_context_tokens:
+    if (
+        end is None
+        and seat.cached_tokens + len(seat.pending) + (settings.max_tokens or 0) > settings.max_context_tokens
+    ):
         end = "context"
     if end is None and seat.steps >= settings.max_steps:
         end = "steps"

@@ -74,18 +74,29 @@ def test_an_adapter_of_another_base_that_the_user_named_is_refused(call, base: P
     record = json.loads((adapter / "duomem.json").read_text())
     record["base"]["hidden_size"] = 999
     (adapter / "duomem.json").write_text(json.dumps(record))
-    status, _, err = call(
-        "run", "--games", GENERATED, "--model", base, "--adapter", adapter, "--memories", "none", "--max-steps", 1
-    )
-    assert status == 2
-    assert "trained for another base" in err
+    for command in ("run", "evaluate"):
+        words = ("--games", GENERATED, "--model", base, "--adapter", adapter, "--memories", "none", "--max-steps", 1)
+        status, _, err = call(command, *words, *(["--arm", "adapter"] if command == "evaluate" else []))
+        assert status == 2
+        assert "trained for another base" in err
+    assert not Path("runs").exists()
+
+
+def test_an_empty_adapter_folder_is_told_before_anything_is_played(call, base: Path, tmp_path: Path) -> None:
+    (tmp_path / "adapter").mkdir()
+    for command in ("run", "evaluate"):
+        status, _, err = call(
+            command, "--games", GENERATED, "--model", base, "--adapter", tmp_path / "adapter", "--memories", "none"
+        )
+        assert status == 2, err
+        assert "adapter" in err
+    assert not Path("runs").exists()
 
 
 def test_the_shipped_adapter_is_left_out_for_a_model_of_another_family(
     call, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shipped = tmp_path / "adapters" / "smollm2-135m-alfworld"
-    shipped.mkdir(parents=True)
+    shipped = save_adapter(tmp_path / "adapters" / "smollm2-135m-alfworld", str(base))
     (shipped / "duomem.json").write_text(json.dumps({"format": 1, "base": {"model_type": "gemma", "hidden_size": 576}}))
     (tmp_path / "pyproject.toml").touch()
     monkeypatch.setattr(paths, "PACKAGE", tmp_path / "duomem_mlx")
@@ -142,7 +153,7 @@ def test_a_missing_extra_is_named(call, monkeypatch: pytest.MonkeyPatch) -> None
         "run", "--games", GENERATED, "--engine", "textworld", "--adapter", "none", "--memories", "none"
     )
     assert status in (1, 2)
-    assert "alfworld" in err
+    assert "duomem-mlx[alfworld]" in err
 
 
 def test_a_model_that_is_not_here_says_both_ways(call, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -28,6 +29,8 @@ class Hit(NamedTuple):
 
 class FakeBank:
     """Remembers every game; the id of a memory names the game it was made from."""
+
+    by = "task"
 
     def __init__(self) -> None:
         self.memories = [SimpleNamespace(id=game, task="say", script=f"Speak in {game}.") for game in GAMES]
@@ -148,3 +151,33 @@ def test_a_world_that_is_not_parallel_safe_is_played_one_game_at_a_time(tmp_path
     world.open = lambda task_id: Told(task_id, int(task_id[-1]))  # type: ignore[method-assign]
     evaluate(run_in(tmp_path, world), ARMS[:1], agent_for)
     assert begun == GAMES
+
+
+def test_episodes_of_other_games_are_not_counted(tmp_path: Path, agent_for: Any) -> None:
+    whole = run_in(tmp_path, World())
+    evaluate(whole, ARMS[:1], agent_for)
+    summary = evaluate(replace(whole, games=GAMES[:2]), ARMS[:1], agent_for)
+    assert summary["games"] == summary["arms"]["base"]["games"] == 2
+
+
+def test_games_that_the_world_broke_off_are_counted_apart(tmp_path: Path, agent_for: Any) -> None:
+    class Broken(World):
+        def open(self, task_id: str) -> tiny.Echo:
+            game = super().open(task_id)
+            if task_id == GAMES[1]:
+                game.step = lambda action: 1 / 0  # type: ignore[assignment, method-assign, return-value]
+            return game
+
+    acting = agent_for(False)
+
+    class Acts:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(acting.writer, name)
+
+        def read(self, tokens: Any) -> prompt.Reply:
+            return prompt.Reply("wait")
+
+    agent = SimpleNamespace(student=acting.student, writer=Acts())
+    summary = evaluate(run_in(tmp_path, Broken()), ARMS[:1], lambda adapter: agent)  # type: ignore[arg-type, return-value]
+    assert summary["arms"]["base"]["ends"]["environment"] == 1
+    assert summary["arms"]["base"]["games"] == len(GAMES)

@@ -1,4 +1,5 @@
 from collections import defaultdict
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -70,7 +71,7 @@ def test_every_game_is_played_to_its_end_and_each_token_computed_once(student: t
         assert turns[-1].end in ("won", "lost", "steps")
         assert len(turns) <= SETTINGS.max_steps
         assert turns[0].tokens_cached == 0
-        for before, after in zip(turns, turns[1:], strict=False):
+        for before, after in pairwise(turns):
             assert after.tokens_cached == before.tokens_cached + before.tokens_new + before.tokens_out, key
             assert after.observation == before.outcome
 

@@ -51,7 +51,7 @@ def test_a_template_that_opens_answers_with_an_empty_thought_does_so_at_every_tu
 
 @pytest.mark.parametrize("template", [None, "{{ 'hello' }}", "{{ messages[0]['content'] }}"])
 def test_a_template_that_cannot_be_carried_is_refused(template: str | None) -> None:
-    with pytest.raises(DuomemError, match="template.*compact-1"):
+    with pytest.raises(DuomemError, match=r"template.*compact-1"):
         make_writer(tiny.tokenizer(template), prompt.CHAT, "Act.")
 
 
