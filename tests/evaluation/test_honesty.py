@@ -82,6 +82,37 @@ class GuardedGame:
         return getattr(self.inner, name)
 
 
+class AskedBank:
+    """Keeps what it was asked for."""
+
+    by = "task"
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def search(self, text: str, k: int, *, exclude_game: str) -> list[Any]:
+        self.asked.append(text)
+        return [SimpleNamespace(memory=SimpleNamespace(id="m", task="put cup", script="Take it."), cosine=0.5)]
+
+
+@pytest.mark.parametrize("style", prompt.STYLES)
+def test_with_memories_only_their_text_is_added_and_only_the_task_is_asked_for(tmp_path: Path, style: str) -> None:
+    world = Guarded()
+    (game,) = ordered(world, "embedded", 1)
+    shorten = world.shorten if style == prompt.COMPACT else prompt.unchanged
+    witness = Witness(make_writer(tiny.tokenizer(), style, world.instructions, shorten), ["look"])
+    agent: Any = SimpleNamespace(student=tiny.TinyStudent(tiny.model(), tiny.tokenizer()), writer=witness)
+    bank: Any = AskedBank()
+    settings = PlaySettings(max_steps=1, max_tokens=3, width=1)
+    run = Run(tmp_path, world, [game], "embedded", bank, [1], seed=0, settings=settings)
+    list(play_arm(run, arm_named("duomem"), 1, "duomem", [game], agent))
+    reference = make_writer(tiny.tokenizer(), style, world.instructions, shorten)
+    start = reference.start(world.openings[0], [prompt.Example("put cup", "Take it.")])
+    assert witness.given[0] == tiny.tokenizer().decode(start)
+    assert bank.asked == [world.inner.open(game).task]
+    assert SECRET not in "".join([*witness.given, *bank.asked])
+
+
 @pytest.mark.parametrize("style", prompt.STYLES)
 def test_a_prompt_is_made_of_what_the_game_said_and_nothing_else(tmp_path: Path, style: str) -> None:
     world = Guarded()
