@@ -99,7 +99,8 @@ class Household:
         if task_id.partition(":")[0] == GENERATED:
             return self._open_generated(task_id)
         task_id, folder = self.locate(task_id)
-        return self._play(folder / files.GAME_FILE, task_id, task_id.partition("/")[0])
+        split = task_id.partition("/")[0] if task_id.count("/") == 2 else ""
+        return self._play(folder / files.GAME_FILE, task_id, split)
 
     def locate(self, task_id: str) -> tuple[str, Path]:
         """Id and folder of a game that lies on disk; a path to it does as well. Raises UsageError when there is no

@@ -62,7 +62,8 @@ def test_games_outside_of_any_data_folder_have_names_too(tmp_path: Path, monkeyp
 
     assert home.tasks(str(tmp_path / "mine")) == ["task/trial"]
     assert home.kind("task/trial") == KINDS[2]
-    assert home.open("task/trial").id == "task/trial"
+    game = home.open("task/trial")
+    assert (game.id, game.split) == ("task/trial", "")
 
 
 def test_a_game_that_is_rewritten_is_read_again(data: Path) -> None:
