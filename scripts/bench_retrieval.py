@@ -9,9 +9,9 @@ table gives the median and the least time of a call.
 import argparse
 import json
 import platform
-import resource
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -74,21 +74,23 @@ def agreement(vectors: Floats, queries: Floats, ours: Any, theirs: Any) -> tuple
     return same, worse
 
 
-def peak_bytes() -> int:
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+def peak_bytes(call: Callable[[], Any]) -> int:
+    """The most that numpy and Python held at a time for one call."""
+    tracemalloc.start()
+    call()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak
 
 
 def measure(count: int, repeats: int, rng: np.random.Generator) -> list[dict[str, Any]]:
     vectors, queries = unit_rows(rng, count), unit_rows(rng, BATCH)
-    before = peak_bytes()
-    nearest(vectors, queries[:1], K), nearest(vectors, queries, K)
-    extra = peak_bytes() - before
     found = contenders(vectors)
     answers = {name: search(queries) for name, search in found.items()}
     rows = []
     for asked in (1, BATCH):
         some = queries[:asked]
+        extra = peak_bytes(partial(found["duomem"], some)) / vectors.nbytes
         seconds = timed(
             {name: partial(search, some) for name, search in found.items()},
             max(5, repeats // (1 if asked == 1 else 10) // (1 if count < 50_000 else 4)),
@@ -106,7 +108,7 @@ def measure(count: int, repeats: int, rng: np.random.Generator) -> list[dict[str
                     "times_best_peer": round(float(np.median(times)) / best, 2),
                     "same_answers": same,
                     "places_that_differ": worse,
-                    "extra_over_vectors": round(extra / vectors.nbytes, 3) if name == "duomem" else None,
+                    "extra_over_vectors": round(extra, 3) if name == "duomem" else None,
                 }
             )
     return rows
@@ -125,12 +127,13 @@ def main() -> None:
         print(json.dumps({"machine": machine, "rows": rows}))
         return
     print(machine)
-    print(f"{'vectors':>8} {'queries':>8}  {'engine':8} {'median':>12} {'least':>12} {'× best peer':>12}  same answers")
+    print(f"{'vectors':>8} {'queries':>8}  {'engine':8} {'median':>12} {'least':>12} {'× best':>7}  same     memory")
     for row in rows:
-        times = f"{row['median_us']:9.1f} µs {row['least_us']:9.1f} µs {row['times_best_peer']:12.2f}"
-        print(
-            f"{row['vectors']:8} {row['queries']:8}  {row['engine']:8} {times}  {row['same_answers']}/{row['queries']}"
-        )
+        times = f"{row['median_us']:9.1f} µs {row['least_us']:9.1f} µs {row['times_best_peer']:7.2f}"
+        same = f"{row['same_answers']}/{row['queries']}"
+        extra = row["extra_over_vectors"]
+        memory = "" if extra is None else f"vectors × {1 + extra:.3f}"
+        print(f"{row['vectors']:8} {row['queries']:8}  {row['engine']:8} {times}  {same:7}  {memory}".rstrip())
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ Indices = npt.NDArray[np.int64]
 Exact = npt.NDArray[np.float64]
 Found = tuple[Indices, Exact]
 
-_SCORES = 1 << 20  # held at a time, 4 MiB
+_SCORES = 1 << 20  # held at a time: 4 MiB, and no more than a small part of the vectors
 _CACHED_BYTES = 2 << 20
-_EXACT_ROWS = 1024  # rows decided at a time, 3 MiB at 384 dimensions
+_EXACT_ROWS = 64  # rows decided at a time, half a MiB at 384 dimensions
 
 
 def nearest(vectors: Floats, queries: Floats, k: int) -> list[Found]:
@@ -31,7 +31,7 @@ def nearest(vectors: Floats, queries: Floats, k: int) -> list[Found]:
     margin = 2.02 * dimensions * 2.0**-24
     if len(queries) == 1:
         return [_nearest_to_one(vectors, queries[0], k, margin)]
-    step = max(4 * k, 1024, _SCORES // len(queries))
+    step = max(4 * k, 1024, min(_SCORES, vectors.size // 32) // len(queries))
     floors = np.full((len(queries), 1), -np.inf, np.float32)
     asked, rows = list[Indices](), list[Indices]()
     for start in range(0, count, step):
