@@ -1,4 +1,4 @@
-"""Banks of every format that was ever released open, as they were written then (golden/, made by the release itself)."""
+"""Banks of every format that was ever released open as they were written then (golden/, made by the release itself)."""
 
 import shutil
 import sqlite3
