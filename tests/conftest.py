@@ -4,6 +4,7 @@ import errno
 import importlib.util
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -19,6 +20,8 @@ OURS = "DUOMEM_TESTS"  # the session's folder; its workers inherit the name
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell's background job ignores Ctrl-C and hands that down; the commands under test must not.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if OURS not in os.environ:
         os.environ[OURS] = tempfile.mkdtemp(prefix="duomem-tests-")
         config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(OURS), ignore_errors=True))
