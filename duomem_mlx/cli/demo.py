@@ -19,6 +19,7 @@ def demo(limit: Count = 2, max_steps: Steps = 15, json: options.Json = False) ->
     from duomem_mlx.demo import GameBegun, GameOver, play_both
     from duomem_mlx.environment import ordered
     from duomem_mlx.errors import DuomemError
+    from duomem_mlx.student.episodes import PlaySettings
 
     environment = wiring.open_environment(wiring.HOUSEHOLD, None, "fast")
     games = ordered(environment, "embedded", limit)
@@ -27,8 +28,9 @@ def demo(limit: Count = 2, max_steps: Steps = 15, json: options.Json = False) ->
     if adapter is None or bank is None:
         raise DuomemError("The shipped adapter and memories are missing.", "Install duomem-mlx again.")
     output.say("Loading the student twice: as it is, and with what it was taught.")
-    without = wiring.agent(environment, None, None, None, 0, None)
-    with_duomem = wiring.agent(environment, None, adapter, bank, 4, None)
+    settings = PlaySettings(max_tokens=32)  # the bare student says much and does nothing; this keeps to minutes
+    without = wiring.agent(environment, None, None, None, 0, None, settings)
+    with_duomem = wiring.agent(environment, None, adapter, bank, 4, None, settings)
     show = output.say if json else output.line
     over: list[GameOver] = []
     for event in play_both(environment, without, with_duomem, games, max_steps):
