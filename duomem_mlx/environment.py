@@ -39,7 +39,7 @@ class Game(Protocol):
 
 @runtime_checkable
 class Environment(Protocol):
-    """A world of games. Beyond these names it may offer `kind(task_id)`, `refused(observation)`,
+    """A world of games. Beyond these names it may offer `kind(task_id)`, `place(task_id)`, `refused(observation)`,
     `cause(episode)`, `normalise(action)`, `shorten(text)`, `teacher()`, `describe(trajectory)` and
     `parallel_safe`; a game may offer `valid_commands()`, `snapshot()` and `restore(state)`."""
 
@@ -104,8 +104,10 @@ def _factory(spec: str) -> Callable[..., Environment]:
 def ordered(environment: Environment, split: str, limit: int | None = None) -> list[str]:
     """Task ids of a split in the one order all commands use, cut to the first `limit`.
 
-    Raises UsageError when the split holds no task.
+    Raises UsageError when the split has no name or holds no task.
     """
+    if not split.strip():
+        raise UsageError("--games is blank.", "Name a split, a folder or a game.")
     kind = getattr(environment, "kind", lambda task_id: "")
     tasks = stratified([(task_id, kind(task_id)) for task_id in environment.tasks(split)])
     if not tasks:

@@ -6,14 +6,16 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from duomem_mlx.errors import DuomemError, UsageError
 
 PACKAGE = Path(__file__).parent
+CONFIG = "config.json"  # what made a run's folder
 
 
 def home() -> Path:
@@ -108,32 +110,76 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def claim_run(out: Path | None, command: str, settings: Mapping[str, Any], overwrite: bool = False) -> Path:
-    """The folder a run writes into: `out`, or `runs/COMMAND-` and 8 hex digits of the settings' hash.
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder a run writes into, and what tells this run from another."""
 
-    A new folder gets `config.json` with command and settings. One that this very run began is handed back, so that
-    it resumes, or with `overwrite` starts anew. Raises UsageError when another run's output is there and `overwrite` is
-    not set, naming what differs, and always when what is there is no run's folder.
+    path: Path
+    run: Mapping[str, Any]  # the command and its settings
+    outputs: Sequence[str]  # names of what the command writes into the folder, beside config.json
+    begun: bool  # this very run was begun there
+
+    def claim(self) -> None:
+        """Write `config.json` where the run is new there, and clear what another left under the same names; a run
+        that was begun loses only what a kill tore. Raises DuomemError when the disk refuses."""
+        with disk_faults(self.path):
+            for name in (*self.outputs, CONFIG):
+                for torn in self.path.glob(f".{name}.*"):
+                    torn.unlink(missing_ok=True)
+                if not self.begun:
+                    _remove(self.path / name)
+        if not self.begun:
+            write_json(self.path / CONFIG, {"format": 1, "run": self.run})
+
+
+def run_folder(
+    out: Path | None, command: str, settings: Mapping[str, Any], outputs: Sequence[str], overwrite: bool = False
+) -> RunFolder:
+    """The folder for a run: `out`, or `runs/COMMAND-` and 8 hex digits of the settings' hash. Nothing is changed
+    before `claim`, and a claim takes away only `outputs`.
+
+    One that this very run began is handed back so that it resumes, or with `overwrite` starts anew. Raises UsageError
+    when another run's output is there and `overwrite` is not set, naming what differs, and always when what is there
+    is another command's or no run's folder.
     """
     wanted = json.loads(json.dumps({"command": command, **settings}))
     folder = out or Path("runs") / f"{command}-{digest(wanted)[:8]}"
-    config = folder / "config.json"
-    if config.is_file() and not overwrite:
-        old = _run_of(read_json(config, "run settings"))
-        if old == wanted:
-            return folder
-        if old is not None:
-            names = sorted(k for k in {*wanted, *old} if old.get(k) != wanted.get(k))
-            raise UsageError(
-                f"{folder} holds another run (other {', '.join(names)}).",
-                "Choose another --out, or add --overwrite.",
-            )
+    config = folder / CONFIG
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not _is_run(config)):
         raise UsageError(f"{folder} is there and is no run's folder.", "Choose another --out; it is not overwritten.")
-    if overwrite and folder.is_dir():
-        shutil.rmtree(folder)
-    write_json(config, {"format": 1, "run": wanted})
-    return folder
+    try:
+        old = _run_of(read_json(config, "run's config.json")) if config.is_file() else None
+    except DuomemError as error:
+        if not overwrite:
+            raise DuomemError(error.what, "Choose another --out, or add --overwrite.") from None
+        old = None
+    if old is not None and old.get("command") != command:
+        raise UsageError(
+            f"{folder} holds what `duomem-mlx {old.get('command')}` made.",
+            "Choose another --out; it is not overwritten.",
+        )
+    if old is not None and old != wanted and not overwrite:
+        names = sorted(name for name in {*wanted, *old} if old.get(name) != wanted.get(name))
+        raise UsageError(
+            f"{folder} holds another run (other {', '.join(names)}).", "Choose another --out, or add --overwrite."
+        )
+    return RunFolder(folder, wanted, tuple(outputs), begun=old == wanted and not overwrite)
+
+
+def claim_run(
+    out: Path | None, command: str, settings: Mapping[str, Any], outputs: Sequence[str], overwrite: bool = False
+) -> Path:
+    """The folder of a run, claimed at once; see `run_folder` and `RunFolder.claim`."""
+    folder = run_folder(out, command, settings, outputs, overwrite)
+    folder.claim()
+    return folder.path
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _run_of(found: Any) -> dict[str, Any] | None:
@@ -146,7 +192,7 @@ def _is_run(config: Path) -> bool:
     if not config.is_file():
         return False
     try:
-        return _run_of(read_json(config, "run settings")) is not None
+        return _run_of(read_json(config, "run's config.json")) is not None
     except DuomemError:
         return True
 

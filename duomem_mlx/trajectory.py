@@ -54,6 +54,11 @@ class Trajectory:
         return tuple(step.action for step in self.steps)
 
 
+def measures(split: str) -> bool:
+    """Whether the games of a split measure: of one that was trained on its figures say nothing."""
+    return split.startswith("valid")
+
+
 def trajectory_id(environment: str, game: str, actions: Iterable[str]) -> str:
     text = json.dumps([environment, game, list(actions)], ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -49,23 +49,51 @@ def test_missing_json_is_a_usage_error(tmp_path: Path) -> None:
         paths.read_json(tmp_path / "a.json", "settings")
 
 
+MADE = ("made.txt", "made")
+
+
 def test_the_same_run_resumes_and_another_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    folder = paths.claim_run(None, "teach", {"games": "train", "path": (1, 2)})
+    folder = paths.claim_run(None, "teach", {"games": "train", "path": (1, 2)}, MADE)
     assert folder.parent == Path("runs")
     (folder / "made.txt").touch()
-    assert paths.claim_run(None, "teach", {"games": "train", "path": (1, 2)}) == folder
+    assert paths.claim_run(None, "teach", {"games": "train", "path": (1, 2)}, MADE) == folder
     with pytest.raises(UsageError, match=r"another run .other games"):
-        paths.claim_run(folder, "teach", {"games": "valid_seen", "path": (1, 2)})
+        paths.claim_run(folder, "teach", {"games": "valid_seen", "path": (1, 2)}, MADE)
     assert (folder / "made.txt").exists()
-    paths.claim_run(folder, "teach", {"games": "valid_seen"}, overwrite=True)
+    paths.claim_run(folder, "teach", {"games": "valid_seen"}, MADE, overwrite=True)
     assert not (folder / "made.txt").exists()
+
+
+def test_a_run_is_claimed_when_it_says_so_and_not_before(tmp_path: Path) -> None:
+    folder = paths.run_folder(tmp_path / "run", "train", {"rank": 8}, MADE)
+    assert not folder.path.exists()
+    folder.claim()
+    (folder.path / "made.txt").touch()
+    paths.run_folder(tmp_path / "run", "train", {"rank": 16}, MADE, overwrite=True)
+    assert (folder.path / "made.txt").exists()
+
+
+def test_another_command_s_folder_is_never_overwritten(tmp_path: Path) -> None:
+    folder = paths.claim_run(tmp_path / "run", "teach", {}, MADE)
+    (folder / "made.txt").touch()
+    with pytest.raises(UsageError, match="holds what `duomem-mlx teach` made"):
+        paths.claim_run(folder, "train", {}, MADE, overwrite=True)
+    assert (folder / "made.txt").exists()
+
+
+def test_what_a_kill_tore_is_swept_up(tmp_path: Path) -> None:
+    folder = paths.claim_run(tmp_path / "run", "train", {}, MADE)
+    (folder / ".made.txt.x7.txt").touch()
+    (folder / "made.txt").touch()
+    paths.claim_run(folder, "train", {}, MADE)
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "made.txt"]
 
 
 def test_a_folder_of_something_else_is_not_taken(tmp_path: Path) -> None:
     (tmp_path / "precious.txt").touch()
     with pytest.raises(UsageError, match="no run's folder"):
-        paths.claim_run(tmp_path, "teach", {})
+        paths.claim_run(tmp_path, "teach", {}, MADE)
     assert (tmp_path / "precious.txt").exists()
 
 
@@ -74,18 +102,21 @@ def test_a_shipped_name_cannot_leave_its_room(name: str) -> None:
     assert paths.shipped("adapters", name) is None
 
 
-def test_overwrite_starts_the_same_run_anew_but_never_clears_what_is_no_run(tmp_path: Path) -> None:
-    run = paths.claim_run(tmp_path / "run", "teach", {"games": "train"})
+def test_overwrite_starts_the_same_run_anew_but_takes_away_only_what_the_command_made(tmp_path: Path) -> None:
+    run = paths.claim_run(tmp_path / "run", "teach", {"games": "train"}, MADE)
     (run / "made.txt").touch()
-    paths.claim_run(run, "teach", {"games": "train"}, overwrite=True)
-    assert not (run / "made.txt").exists()
+    (run / "made").mkdir()
+    (run / "made" / "episode").touch()
+    (run / "input.jsonl").touch()
+    paths.claim_run(run, "teach", {"games": "train"}, MADE, overwrite=True)
+    assert sorted(path.name for path in run.iterdir()) == ["config.json", "input.jsonl"]
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis.txt").touch()
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text('{"model_type": "llama"}')
     for folder in ("home", "model"):
         with pytest.raises(UsageError, match="no run's folder"):
-            paths.claim_run(tmp_path / folder, "teach", {"games": "train"}, overwrite=True)
+            paths.claim_run(tmp_path / folder, "teach", {"games": "train"}, MADE, overwrite=True)
         assert list((tmp_path / folder).iterdir())
 
 
@@ -94,4 +125,4 @@ def test_settings_that_are_none_are_told(tmp_path: Path, text: str) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text(text)
     with pytest.raises(UsageError, match="no run's folder"):
-        paths.claim_run(tmp_path / "run", "teach", {"games": "train"})
+        paths.claim_run(tmp_path / "run", "teach", {"games": "train"}, MADE)

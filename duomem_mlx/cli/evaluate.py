@@ -74,6 +74,7 @@ def evaluate(
         raise UsageError(
             "An arm needs memories and there are none.", "Name a bank with --memories, or leave the arm out with --arm."
         )
+    style = prompt_style or (None if folder is None else wiring.trained_style(folder))
     settings = PlaySettings(max_steps=max_steps, max_tokens=max_tokens, width=batch_size)
     identity = wiring.identities(model, folder, bank)
     config = {
@@ -84,15 +85,15 @@ def evaluate(
         "games_hash": digest(tasks)[:16],
         "k": ks,
         "seed": seed,
-        "prompt_style": prompt_style,
+        "prompt_style": style,
         "play": asdict(replace(settings, width=1)),
         **identity,
     }
-    results = claim_run(out, "evaluate", config, overwrite)
+    results = claim_run(out, "evaluate", config, ("episodes", "summary.json"), overwrite)
     run = Run(results, environment, tasks, games, bank, ks, seed, settings)
 
     def agent_for(with_adapter: bool) -> "Agent":
-        return wiring.agent(environment, model, folder if with_adapter else None, bank, ks[0], prompt_style, settings)
+        return wiring.agent(environment, model, folder if with_adapter else None, bank, ks[0], style, settings)
 
     header = {
         "split": games,

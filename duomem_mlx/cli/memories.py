@@ -320,6 +320,7 @@ def _read(files: Sequence[Path]) -> "list[Trajectory]":
             f"None of these {len(found)} trajectories was won.",
             "Memories are made of successes: see `duomem-mlx teach`.",
         )
+    wiring.tell_what_measures(found)
     return found
 
 

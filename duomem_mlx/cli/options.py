@@ -65,7 +65,7 @@ PromptStyle = Annotated[
     typer.Option(
         "--prompt-style",
         metavar="chat|compact-1",
-        help="How prompts are written [default: the adapter's own; chat without one].",
+        help="How prompts are written [default: the adapter's own, else the model's usual one].",
     ),
 ]
 GameNumber = Annotated[

@@ -39,8 +39,9 @@ def teach(
     from duomem_mlx.environment import ordered
     from duomem_mlx.errors import DuomemError
     from duomem_mlx.paths import claim_run, write_json
-    from duomem_mlx.teachers.attempts import WON, attempts_in, summary_of
+    from duomem_mlx.teachers.attempts import NOT_WON, WON, attempts_in, summary_of
     from duomem_mlx.teachers.record import attempt
+    from duomem_mlx.trajectory import measures
 
     started = time.perf_counter()
     environment = wiring.open_environment(env, games_dir, engine)
@@ -55,7 +56,7 @@ def teach(
         "max_steps": max_steps,
         "seed": seed,
     }
-    folder = claim_run(out, "teach", settings, overwrite)
+    folder = claim_run(out, "teach", settings, (WON, NOT_WON, "summary.json"), overwrite)
     with attempts_in(folder) as attempts, output.progress("Teaching", len(tasks)) as advance:
         left = [task for task in tasks if task not in attempts.done]
         if len(left) < len(tasks):
@@ -78,7 +79,7 @@ def teach(
         output.result({**summary, "seconds": seconds, "trajectories": str(folder / WON)})
         return
     _print(summary, seconds, folder)
-    if games.startswith("valid"):
+    if any(measures(attempts.done[task].split) for task in tasks):
         output.hint(f"duomem-mlx trajectories stats {folder}   (these games are for evaluation: do not train on them)")
     else:
         output.hint(f"duomem-mlx memories build {folder}   or   duomem-mlx train {folder}")

@@ -14,6 +14,7 @@ from duomem_mlx.cli import options, output, wiring
 if TYPE_CHECKING:
     from duomem_mlx.environment import Environment
     from duomem_mlx.memory.bank import Bank
+    from duomem_mlx.paths import RunFolder
     from duomem_mlx.student.models import Student
     from duomem_mlx.training.fit import Prepared
     from duomem_mlx.training.loop import Progress
@@ -100,9 +101,9 @@ def train(
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # one row a core beats one row on all cores
         os.environ.setdefault(name, "1")
     from duomem_mlx.models_on_disk import STUDENT, locate
-    from duomem_mlx.paths import claim_run, read_json
-    from duomem_mlx.prompt import CHAT, COMPACT
-    from duomem_mlx.training.fit import is_finished
+    from duomem_mlx.paths import read_json, run_folder
+    from duomem_mlx.student.agent import usual_style
+    from duomem_mlx.training.fit import OUTPUTS, is_finished
 
     given = {
         "prompt_style": prompt_style,
@@ -122,11 +123,11 @@ def train(
         "seed": seed,
         "half": half,
     }
-    usual = {"prompt_style": COMPACT if model in (None, STUDENT) else CHAT}
+    located = locate(model or STUDENT)
+    usual = {"prompt_style": usual_style(located.name)}
     settings, sources = resolve(usual, from_yaml(config) if config else {}, given)
     environment = wiring.open_environment(env, None, "fast")
     chosen = successes(trajectories, environment)
-    located = locate(model or STUDENT)
     bank = wiring.open_bank(memories, environment) if settings.k else None
     if bank is None:
         settings = replace(settings, k=0)
@@ -139,11 +140,11 @@ def train(
             "memories_hash": None if bank is None else bank.identity,
             "trajectories": _digest_of(chosen),
         }
-        folder = claim_run(out, "train", identity, overwrite)
+        folder = run_folder(out, "train", identity, OUTPUTS, overwrite)
         tell_settings(settings, sources, located.name, bank)
-        if is_finished(folder):
-            output.say(f"This run is finished; its adapter is in {folder}.")
-    if folder is None or not is_finished(folder):
+    if folder is not None and folder.begun and is_finished(folder.path):
+        output.say(f"This run is finished; its adapter is in {folder.path}.")
+    else:
         from duomem_mlx.student.agent import writer_for
         from duomem_mlx.student.models import load_student
         from duomem_mlx.training.fit import prepare
@@ -161,16 +162,17 @@ def train(
             show(prepared, student, show_rows)
             return
         train_in(folder, student, prepared, settings)
+    path = folder.path
     seconds = round(time.perf_counter() - started, 1)
     if json:
-        record = read_json(folder / "duomem.json", "adapter record")
-        output.result({"adapter": str(folder), "seconds": seconds, **record["figures"], **record["data"]})
+        record = read_json(path / "duomem.json", "adapter record")
+        output.result({"adapter": str(path), "seconds": seconds, **record["figures"], **record["data"]})
         return
-    output.say(f"The adapter is in {folder} ({seconds:.0f} s).")
+    output.say(f"The adapter is in {path} ({seconds:.0f} s).")
     output.hint(
         " ".join(
             [
-                f"duomem-mlx evaluate --adapter {folder}",
+                f"duomem-mlx evaluate --adapter {path}",
                 *([f"--model {model}"] if model else []),
                 *([f"--memories {memories}"] if memories else []),
                 *([f"--env {env}"] if env != wiring.HOUSEHOLD else []),
@@ -229,8 +231,7 @@ def successes(paths: list[Path], environment: "Environment") -> "list[Trajectory
         raise UsageError(f"None of {len(read)} trajectories was won.", "Make others with `duomem-mlx teach`.")
     if len(won) < len(read):
         output.say(f"{len(won)} of {len(read)} trajectories are used: what was not won, or stands there twice, is not.")
-    if test := sum(trajectory.split.startswith("valid") for trajectory in won.values()):
-        output.say(f"Careful: {test} of these games are for evaluation; no figure on their split will mean anything.")
+    wiring.tell_what_measures(won.values())
     return list(won.values())
 
 
@@ -258,9 +259,9 @@ def tell_settings(settings: "TrainSettings", sources: dict[str, str], model: str
         output.say(f"  {name} {shown}{origin}")
 
 
-def train_in(folder: Path, student: "Student", prepared: "Prepared", settings: "TrainSettings") -> None:
+def train_in(folder: "RunFolder", student: "Student", prepared: "Prepared", settings: "TrainSettings") -> None:
     """Train, telling what is trained, how long it will take, and how it goes."""
-    from duomem_mlx.training import loop
+    from duomem_mlx.training import checkpoint, loop
     from duomem_mlx.training.fit import add_adapter_layers, fit
     from duomem_mlx.training.lora import trainable
     from duomem_mlx.training.loss import logits_at
@@ -282,8 +283,11 @@ def train_in(folder: Path, student: "Student", prepared: "Prepared", settings: "
     each = loop.seconds_per_token(student.model, first.rows, settings)
     whole = prepared.tokens(settings)
     output.say(f"{len(steps)} steps, {whole} tokens: about {duration(each * whole)} ({1 / each:.0f} tokens/s).")
+    folder.claim()
+    if done := checkpoint.steps_done(folder.path):
+        output.say(f"Going on after step {done}.")
     with output.progress("Training", len(steps)) as advance:
-        fit(student, adapter_config, prepared, settings, folder, lambda now: advance(now.step, _note(now)))
+        fit(student, adapter_config, prepared, settings, folder.path, lambda now: advance(now.step, _note(now)))
 
 
 def _note(now: "Progress") -> str:

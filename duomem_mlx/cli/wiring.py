@@ -7,8 +7,11 @@ from duomem_mlx.cli.output import say
 from duomem_mlx.environment import Environment, find_environment
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from duomem_mlx.memory.bank import Bank
     from duomem_mlx.student.agent import Agent
+    from duomem_mlx.trajectory import Trajectory
 
 NONE = "none"
 SHIPPED_ADAPTER = "smollm2-135m-alfworld"
@@ -52,6 +55,15 @@ def other_base(adapter: Path, model: str | None) -> str | None:
     config = read_json(student_folder(model) / "config.json", "model configuration")
     inner = {**config, **config.get("text_config", {}), "model_type": config.get("model_type")}
     return mismatch(adapter, {key: inner.get(key) for key in ARCHITECTURE})
+
+
+def trained_style(adapter: Path) -> str | None:
+    """How the prompts were written that an adapter was trained on; None where it does not say. All arms of an
+    evaluation are asked so, that they differ in what they were taught and in nothing else."""
+    from duomem_mlx.student.adapters import record
+
+    style = record(adapter).get("prompt_style")
+    return None if style is None else str(style)
 
 
 def open_bank(name: str | None, environment: Environment) -> "Bank | None":
@@ -103,6 +115,15 @@ def identities(model: str | None, adapter: Path | None, bank: "Bank | None") -> 
         "memories": None if bank is None else bank.name,
         "memories_hash": None if bank is None else bank.identity,
     }
+
+
+def tell_what_measures(trajectories: "Iterable[Trajectory]") -> None:
+    """A line for whoever is about to learn from the games that measure."""
+    from duomem_mlx.trajectory import measures
+
+    splits = sorted({trajectory.split for trajectory in trajectories if measures(trajectory.split)})
+    if splits:
+        say(f"Careful: some of these games are of {', '.join(splits)}; figures on that split will mean nothing.")
 
 
 def dtype() -> str:

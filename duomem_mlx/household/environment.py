@@ -36,6 +36,7 @@ as you can. Every answer ends with one line "Action: " and one action in one of 
 Call things and places by the names you were given, number included. You must be at a place to use it, and you can \
 hold one thing at a time. "Nothing happens." means that the action was not possible."""
 
+_FLOOR_PLAN = re.compile(r"-(\d+)/trial_")
 _OLD_PUT = re.compile(r"put (?P<thing>.+?) (?:in/on|in|on|into|onto) (?P<place>.+)")
 
 
@@ -117,6 +118,12 @@ class Household:
 
             return kind_of_seed(_seed(task_id))
         return files.kind_of(self._folder(task_id) or self.root, task_id)
+
+    def place(self, task_id: str) -> str:
+        """The floor plan a game is played in, the number its task's folder ends with; a generated game is a place of
+        its own."""
+        found = _FLOOR_PLAN.search(task_id)
+        return found[1] if found else task_id
 
     def refused(self, observation: str) -> bool:
         return observation.strip() == "Nothing happens."

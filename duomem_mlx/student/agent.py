@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from duomem_mlx import prompt
 from duomem_mlx.environment import Environment, Game, find_environment
 from duomem_mlx.errors import UsageError
+from duomem_mlx.models_on_disk import STUDENT
 from duomem_mlx.paths import shipped
 from duomem_mlx.prompt import Example
 from duomem_mlx.student.episodes import Entry, PlaySettings, Turn, play
@@ -54,8 +55,13 @@ def examples(hits: "Sequence[Hit]") -> list[Example]:
 
 
 def prompt_style_of(student: Student) -> str:
-    """The style the adapter was trained in; chat where there is none."""
-    return str(student.adapter_record.get("prompt_style", prompt.CHAT)) if student.adapter else prompt.CHAT
+    """The style the adapter was trained in; without one the model's usual one."""
+    return str(student.adapter_record.get("prompt_style", usual_style(student.name)))
+
+
+def usual_style(model: str) -> str:
+    """Compact for the default student, which is tiny; chat for any other model."""
+    return prompt.COMPACT if model == STUDENT else prompt.CHAT
 
 
 def writer_for(student: Student, environment: Environment, style: str | None = None) -> Writer:

@@ -5,6 +5,7 @@ packed weights carry over bit for bit; only the rows of q and k stand in another
 of SmolLM2 is read.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ import mlx.core as mx
 from duomem_mlx.errors import DuomemError
 from duomem_mlx.paths import disk_faults, read_json
 from duomem_mlx.student import tokenizer
+from duomem_mlx.student.saving import write_arrays
 
 FORMAT = 1  # of the repacked folder; another number means it is made again
 STAMP = "repacked.json"
@@ -101,20 +103,15 @@ def repacked(path: Path, identity: str, folder: Path, dtype: str) -> Path:
     with disk_faults(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(folder.parent).free < needed * 1.05:
-            raise OSError(28, f"{needed / 1e6:.0f} MB are needed")
+            raise OSError(errno.ENOSPC, f"{needed / 1e6:.0f} MB are needed")
         part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
-            try:
-                mx.save_safetensors(str(part / "model.safetensors"), weights, metadata={"format": "mlx"})
-            except RuntimeError as error:  # what MLX makes of a disk that refuses
-                raise OSError(28, str(error).rstrip(".")) from None
+            write_arrays(part / "model.safetensors", weights, {"format": "mlx"})
             config = {**source.config, "torch_dtype": dtype}
             files = {**source.files, "config.json": json.dumps(config, indent=2) + "\n"}
             for name, text in files.items():
                 (part / name).write_text(text, encoding="utf-8")
             sizes = {file.name: file.stat().st_size for file in part.iterdir()}
-            if sizes["model.safetensors"] < needed:
-                raise OSError(28, "No space left on device")
             stamp = {"format": FORMAT, "identity": identity, "sizes": sizes}
             (part / STAMP).write_text(json.dumps(stamp), encoding="utf-8")
             for file in part.iterdir():

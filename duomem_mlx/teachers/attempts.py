@@ -21,6 +21,7 @@ class Outcome(NamedTuple):
     """What is remembered of an attempt that is on disk."""
 
     game: str
+    split: str
     kind: str
     task: str
     won: bool
@@ -64,7 +65,7 @@ class Attempts:
 
     def _remember(self, trajectories: Sequence[Trajectory] | Iterator[Trajectory]) -> None:
         for t in trajectories:
-            self.done[t.game] = Outcome(t.game, t.kind, t.task, t.won, t.end, len(t.steps))
+            self.done[t.game] = Outcome(t.game, t.split, t.kind, t.task, t.won, t.end, len(t.steps))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import mlx.core as mx
 from mlx.utils import tree_flatten, tree_unflatten
 
 from duomem_mlx.errors import DuomemError
-from duomem_mlx.paths import replacing
+from duomem_mlx.student.saving import save_arrays
 
 FORMAT = 1
 NAME = "checkpoint.safetensors"
@@ -41,8 +41,13 @@ def save(folder: Path, state: State, identity: Mapping[str, str]) -> None:
         "best_step": state.best_step,
         "identity": dict(identity),
     }
-    with replacing(folder / NAME) as part:
-        mx.save_safetensors(str(part), arrays, {"duomem": json.dumps(about)})
+    save_arrays(folder / NAME, arrays, {"duomem": json.dumps(about)})
+
+
+def steps_done(folder: Path) -> int:
+    """How far the run in `folder` had come; 0 where there is no checkpoint. Raises DuomemError as `load` does."""
+    path = folder / NAME
+    return int(_read(path)[1]["step"]) if path.is_file() else 0
 
 
 def load(folder: Path, identity: Mapping[str, str]) -> State | None:
@@ -53,18 +58,7 @@ def load(folder: Path, identity: Mapping[str, str]) -> State | None:
     path = folder / NAME
     if not path.is_file():
         return None
-    try:
-        loaded: Any = mx.load(str(path), return_metadata=True)
-        arrays, metadata = loaded
-        about = json.loads(metadata["duomem"])
-        mx.eval(arrays)  # loading is lazy, and this file will be replaced
-    except (RuntimeError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise DuomemError(
-            f"The checkpoint {path} cannot be read ({reason}).", "Train again with --overwrite."
-        ) from None
-    if about["format"] > FORMAT:
-        raise DuomemError(f"The checkpoint {path} is of a newer version.", "Install a newer duomem-mlx.")
+    arrays, about = _read(path)
     found = about["identity"]
     if changed := sorted(name for name in {*found, *identity} if found.get(name) != identity.get(name)):
         raise DuomemError(
@@ -83,6 +77,22 @@ def load(folder: Path, identity: Mapping[str, str]) -> State | None:
         best_step=about["best_step"],
         best_weights=groups["best"],
     )
+
+
+def _read(path: Path) -> tuple[dict[str, mx.array], dict[str, Any]]:
+    try:
+        loaded: Any = mx.load(str(path), return_metadata=True)
+        arrays, metadata = loaded
+        about = json.loads(metadata["duomem"])
+        mx.eval(arrays)  # loading is lazy, and this file will be replaced
+    except (RuntimeError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise DuomemError(
+            f"The checkpoint {path} cannot be read ({reason}).", "Train again with --overwrite."
+        ) from None
+    if about["format"] > FORMAT:
+        raise DuomemError(f"The checkpoint {path} is of a newer version.", "Install a newer duomem-mlx.")
+    return arrays, about
 
 
 def remove(folder: Path) -> None:

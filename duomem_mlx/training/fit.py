@@ -8,7 +8,7 @@ from typing import Any
 
 from duomem_mlx import __version__
 from duomem_mlx.errors import UsageError
-from duomem_mlx.student.adapters import RECORD
+from duomem_mlx.student.adapters import CONFIG, RECORD, WEIGHTS
 from duomem_mlx.student.models import Student, base_fingerprint
 from duomem_mlx.student.transcript import Writer
 from duomem_mlx.training import checkpoint, loop, lora
@@ -16,6 +16,8 @@ from duomem_mlx.training.loop import Outcome, Report
 from duomem_mlx.training.rows import Epoch, Examples, Refused, Row, digest_rows, make_epoch, split_held_out
 from duomem_mlx.training.settings import TrainSettings
 from duomem_mlx.trajectory import Trajectory
+
+OUTPUTS = (CONFIG, WEIGHTS, RECORD, loop.METRICS, checkpoint.NAME)  # what a run leaves in its folder
 
 
 @dataclass(frozen=True)

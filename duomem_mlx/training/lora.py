@@ -8,8 +8,9 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 
 from duomem_mlx.errors import UsageError
-from duomem_mlx.paths import replacing, write_json
+from duomem_mlx.paths import write_json
 from duomem_mlx.student.adapters import CONFIG, RECORD, WEIGHTS
+from duomem_mlx.student.saving import save_arrays
 
 RANKS = (16, 8, 4)
 MOST_PARAMETERS = 10_000_000  # the paper's students stay below it (arXiv 2606.29961)
@@ -100,7 +101,6 @@ def save_adapter(
     """Write the three files of an adapter, each whole or not at all, duomem.json last: where it is, all are."""
     stored = {name: array.astype(mx.float16) if half else array for name, array in sorted(weights.items())}
     mx.eval(stored)
-    with replacing(folder / WEIGHTS) as part:
-        mx.save_safetensors(str(part), stored, {"format": "mlx"})
+    save_arrays(folder / WEIGHTS, stored, {"format": "mlx"})
     write_json(folder / CONFIG, config)
     write_json(folder / RECORD, {"format": 1, **record})

@@ -89,4 +89,4 @@ def test_the_summary_counts_by_kind(tmp_path: Path) -> None:
 
 
 def test_nothing_won_has_no_mean() -> None:
-    assert summary_of([module.Outcome("g", "k", "t", False, "lost", 3)])["steps_mean_won"] is None
+    assert summary_of([module.Outcome("g", "train", "k", "t", False, "lost", 3)])["steps_mean_won"] is None
