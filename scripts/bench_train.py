@@ -7,7 +7,7 @@ alike; the best round of each counts. The gradients of all ways are compared too
 
     two threads   MLX's own forms, one row at a time, the BLAS on all cores
     one thread    MLX's own forms, one row at a time, the BLAS on one core
-    quick         the CPU's quicker forms (training/cpu.py), one row at a time, one core
+    quick         the CPU's quicker forms (student/cpu.py), one row at a time, one core
     lanes         the same, a row on every core
 """
 
@@ -57,13 +57,13 @@ def measure(path: Path, count: int, way: str) -> dict[str, float]:
 
     from duomem_mlx.environment import find_environment
     from duomem_mlx.prompt import COMPACT
+    from duomem_mlx.student import cpu
     from duomem_mlx.student.agent import writer_for
+    from duomem_mlx.student.heads import logits_at
     from duomem_mlx.student.models import load_student
-    from duomem_mlx.training import cpu
     from duomem_mlx.training.lanes import Lanes
     from duomem_mlx.training.loop import micro_batches
     from duomem_mlx.training.lora import add_lora
-    from duomem_mlx.training.loss import logits_at
     from duomem_mlx.training.rows import make_epoch
     from duomem_mlx.trajectory import read_trajectories
 

@@ -49,6 +49,7 @@ def evaluate(
 
     The same command again goes on where it stopped. Results: config.json, episodes/ARM/SEED/GAME.json, summary.json.
     """
+    wiring.one_thread_a_product()
     from duomem_mlx.environment import ordered
     from duomem_mlx.errors import DuomemError, UsageError
     from duomem_mlx.evaluation.arms import DEFAULT_ARMS, arm_named

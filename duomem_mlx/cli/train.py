@@ -1,6 +1,5 @@
 """`duomem-mlx train`: trajectories -> a LoRA adapter."""
 
-import os
 import sys
 import time
 from dataclasses import asdict, replace
@@ -98,8 +97,7 @@ def train(
     it stopped.
     """
     started = time.perf_counter()
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # one row a core beats one row on all cores
-        os.environ.setdefault(name, "1")
+    wiring.one_thread_a_product()
     from duomem_mlx.models_on_disk import STUDENT, locate
     from duomem_mlx.paths import read_json, run_folder
     from duomem_mlx.student.agent import usual_style
@@ -261,10 +259,10 @@ def tell_settings(settings: "TrainSettings", sources: dict[str, str], model: str
 
 def train_in(folder: "RunFolder", student: "Student", prepared: "Prepared", settings: "TrainSettings") -> None:
     """Train, telling what is trained, how long it will take, and how it goes."""
+    from duomem_mlx.student.heads import logits_at
     from duomem_mlx.training import checkpoint, loop
     from duomem_mlx.training.fit import add_adapter_layers, fit
     from duomem_mlx.training.lora import trainable
-    from duomem_mlx.training.loss import logits_at
 
     adapter_config = add_adapter_layers(student, settings)
     lora = adapter_config["lora_parameters"]

@@ -1,21 +1,26 @@
 """The student's turn loop: many games together, every token computed once.
 
-Each game keeps its history as token ids and one cache. A round prefills what is new in every game (an observation,
-or the start of a game that joins), then all answers are generated together; games leave as they finish and others
-take their place at the next round.
+Each game keeps its history as token ids and one cache. What is new in a game, an observation or the start, is fed
+together with the next token of the games that are in mid-answer; a game acts as soon as its answer ends, leaves when it
+is over, and another takes its seat.
 """
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
-from typing import Any
+from itertools import islice
+from typing import Any, Protocol
 
 from duomem_mlx.environment import Game
 from duomem_mlx.errors import DuomemError
 from duomem_mlx.prompt import CHAT, COMPACT, Example, Reply
+from duomem_mlx.student import cpu
+from duomem_mlx.student.ragged import Row, Rows, can_feed
 from duomem_mlx.student.transcript import Writer
 
 NO_ACTION = "There was no action in that answer."
+PASS_TOKENS = 2048  # fed to the model at once; a longer start takes several passes
 ANSWER_TOKENS = {COMPACT: 32, CHAT: 128}  # a line that is an action; a thought and an action
 
 
@@ -51,7 +56,7 @@ class Turn:
     tokens_new: int
     tokens_cached: int
     tokens_out: int
-    seconds: float  # this game's share of the round
+    seconds: float  # this game's share, by tokens, of the passes it was in
     end: str | None  # why the game ended with this turn, one of trajectory.ENDS; None while it goes on
 
     @property
@@ -60,59 +65,141 @@ class Turn:
         return self.action or f"(no action) {' '.join((self.reply.thought or '').split())}".rstrip()
 
 
-@dataclass
+@dataclass(eq=False)
 class _Seat:
     """A game in play."""
 
     entry: Entry
     observation: str
     pending: list[int]  # tokens the model has not seen yet
-    cache: list[Any] | None = None
-    cached_tokens: int = 0
+    new: int  # of the start or the last observation
+    cached_tokens: int = 0  # computed in earlier turns
+    answer: list[int] = field(default_factory=list)
+    seconds: float = 0.0
     steps: int = 0
     seen: dict[tuple[str, str], int] = field(default_factory=dict)
+    row: Row = field(default_factory=Row)
+    cache: list[Any] | None = None  # where the model is not fed by rows
+
+
+class _Answers(Protocol):
+    """What lets the student speak."""
+
+    def advance(self, seats: Sequence[_Seat]) -> list[_Seat]:
+        """Compute until at least one of the seats has a whole answer, and give back those that have."""
 
 
 def play(
     student: Any, writer: Writer, entries: Iterable[Entry], settings: PlaySettings, refused: Any = None
 ) -> Iterator[Turn]:
-    """Play every entry to its end, greedily, `settings.width` at a time; turns come round by round.
+    """Play every entry to its end, greedily, `settings.width` at a time; turns come as they are made.
 
     `refused(observation) -> bool` is the environment's own word for an action that did nothing. A game that raises
     ends with "environment"; the others go on. Raises DuomemError when a game's start alone is past the context.
     """
-    from mlx_lm.generate import BatchGenerator
-
     settings = fitted(settings, student, writer)
     waiting = iter(entries)
-    seats: list[_Seat] = []
-    generator = BatchGenerator(
-        student.model,
-        max_tokens=settings.max_tokens,
-        stop_tokens=[[token] for token in sorted(writer.stop_tokens)],
-        completion_batch_size=settings.width,
-        prefill_batch_size=settings.width,
-    )
-    try:
-        while True:
-            for entry in waiting:
-                seats.append(_sit_down(entry, writer, settings))
-                if len(seats) == settings.width:
-                    break
-            if not seats:
-                return
+    answers: _Answers
+    if can_feed(student.model):
+        answers, count = _Together(student.model, writer, settings), cpu.lanes(settings.width)
+    else:
+        answers, count = _InRounds(student.model, writer, settings), 1
+    lanes: list[list[_Seat]] = [[] for _ in range(count)]
+    running: dict[Future[list[_Seat]], int] = {}
+    with ThreadPoolExecutor(count) as pool:
+        try:
+            while True:
+                for number, lane in enumerate(lanes):
+                    if number in running.values():
+                        continue
+                    free = settings.width // count + (number < settings.width % count) - len(lane)
+                    lane.extend(_sit_down(entry, writer, settings) for entry in islice(waiting, free))
+                    if lane:
+                        running[pool.submit(answers.advance, tuple(lane))] = number
+                if not running:
+                    return
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    lane = lanes[running.pop(future)]
+                    for seat in future.result():
+                        turn = _act(seat, writer, settings, refused)
+                        if turn.end is not None:
+                            lane.remove(seat)
+                        yield turn
+        finally:
+            for future in running:
+                future.cancel()
+
+
+class _Together:
+    """Rows of different length in one pass; see `ragged`."""
+
+    def __init__(self, model: Any, writer: Writer, settings: PlaySettings) -> None:
+        self._rows = Rows(model)
+        self._stop = writer.stop_tokens
+        self._most = settings.max_tokens or 0
+
+    def advance(self, seats: Sequence[_Seat]) -> list[_Seat]:
+        finished: list[_Seat] = []
+        while not finished:
+            fed, chunks = _share(seats)
             started = time.perf_counter()
-            answers = _generate(generator, seats)
-            share = (time.perf_counter() - started) / len(seats)
-            going = []
-            for seat, answer in zip(seats, answers, strict=True):
-                turn = _act(seat, answer, writer, settings, refused, share)
-                if turn.end is None:
-                    going.append(seat)
-                yield turn
-            seats = going
-    finally:
-        generator.close()
+            tokens = self._rows.feed([seat.row for seat in fed], chunks)
+            each = (time.perf_counter() - started) / sum(map(len, chunks))
+            for seat, chunk, token in zip(fed, chunks, tokens, strict=True):
+                seat.seconds += each * len(chunk)
+                seat.pending = seat.pending[len(chunk) :]
+                if seat.pending:
+                    continue
+                seat.answer.append(token)
+                seat.pending = [token]
+                if token in self._stop or len(seat.answer) == self._most:
+                    finished.append(seat)
+        return finished
+
+
+def _share(seats: Sequence[_Seat]) -> tuple[list[_Seat], list[list[int]]]:
+    """Who is fed in a pass, and what: the shortest first, up to PASS_TOKENS."""
+    fed, chunks, room = list[_Seat](), list[list[int]](), PASS_TOKENS
+    for seat in sorted(seats, key=lambda seat: len(seat.pending)):
+        if room <= 0:
+            break
+        fed.append(seat)
+        chunks.append(seat.pending[:room])
+        room -= len(chunks[-1])
+    return fed, chunks
+
+
+class _InRounds:
+    """Through mlx-lm's batch generator, for models with caches of another kind: all games take a turn together."""
+
+    def __init__(self, model: Any, writer: Writer, settings: PlaySettings) -> None:
+        from mlx_lm.generate import BatchGenerator
+
+        self._generator = BatchGenerator(
+            model,
+            max_tokens=settings.max_tokens,
+            stop_tokens=[[token] for token in sorted(writer.stop_tokens)],
+            completion_batch_size=settings.width,
+            prefill_batch_size=settings.width,
+        )
+
+    def advance(self, seats: Sequence[_Seat]) -> list[_Seat]:
+        started = time.perf_counter()
+        uids = self._generator.insert([seat.pending for seat in seats], caches=[seat.cache for seat in seats])
+        by_uid = dict(zip(uids, seats, strict=True))
+        unfinished = set(uids)
+        while unfinished:
+            for response in self._generator.next_generated():
+                seat = by_uid[response.uid]
+                seat.answer.append(response.token)
+                if response.finish_reason is not None:
+                    seat.cache = response.prompt_cache  # it holds the answer's last token too
+                    unfinished.discard(response.uid)
+        for seat in seats:
+            seat.pending = []
+            seat.seconds += (time.perf_counter() - started) / len(seats)
+        return list(seats)
 
 
 def fitted(settings: PlaySettings, student: Any, writer: Writer) -> PlaySettings:
@@ -134,29 +221,11 @@ def _sit_down(entry: Entry, writer: Writer, settings: PlaySettings) -> _Seat:
             f"{settings.max_context_tokens} holds.",
             "Use fewer memories (--k).",
         )
-    return _Seat(entry, opening, tokens)
+    return _Seat(entry, opening, tokens, new=len(tokens))
 
 
-def _generate(generator: Any, seats: Sequence[_Seat]) -> list[list[int]]:
-    """One answer a seat; its cache then holds everything up to the answer's last token."""
-    uids = generator.insert(
-        [seat.pending for seat in seats],
-        caches=[seat.cache for seat in seats],
-    )
-    answers: dict[int, list[int]] = {uid: [] for uid in uids}
-    by_uid = dict(zip(uids, seats, strict=True))
-    unfinished = set(uids)
-    while unfinished:
-        for response in generator.next_generated():
-            answers[response.uid].append(response.token)
-            if response.finish_reason is not None:
-                by_uid[response.uid].cache = response.prompt_cache
-                unfinished.discard(response.uid)
-    return [answers[uid] for uid in uids]
-
-
-def _act(seat: _Seat, answer: list[int], writer: Writer, settings: PlaySettings, refused: Any, seconds: float) -> Turn:
-    new, cached = len(seat.pending), seat.cached_tokens
+def _act(seat: _Seat, writer: Writer, settings: PlaySettings, refused: Any) -> Turn:
+    answer, new, cached, seconds = seat.answer, seat.new, seat.cached_tokens, seat.seconds
     seat.cached_tokens += new + len(answer)
     seat.steps += 1
     reply = writer.read(answer)
@@ -184,11 +253,10 @@ def _act(seat: _Seat, answer: list[int], writer: Writer, settings: PlaySettings,
     if times >= 3:
         flags.append("loop")
     seat.observation = outcome
-    seat.pending = ([] if complete else writer.closing()) + writer.observation(outcome)
-    if (
-        end is None
-        and seat.cached_tokens + len(seat.pending) + (settings.max_tokens or 0) > settings.max_context_tokens
-    ):
+    following = ([] if complete else writer.closing()) + writer.observation(outcome)
+    seat.pending += following
+    seat.new, seat.answer, seat.seconds = len(following), [], 0.0
+    if end is None and seat.cached_tokens + seat.new + (settings.max_tokens or 0) > settings.max_context_tokens:
         end = "context"
     if end is None and seat.steps >= settings.max_steps:
         end = "steps"

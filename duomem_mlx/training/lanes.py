@@ -11,7 +11,8 @@ from typing import Any
 import mlx.core as mx
 from mlx.utils import tree_flatten
 
-from duomem_mlx.training.loss import Logits, batch_of, summed_loss
+from duomem_mlx.student.heads import Logits
+from duomem_mlx.training.loss import batch_of, summed_loss
 from duomem_mlx.training.rows import Row
 
 

@@ -16,11 +16,12 @@ from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
 from duomem_mlx.errors import DuomemError
 from duomem_mlx.paths import digest, disk_faults, write_text
-from duomem_mlx.training import checkpoint, cpu
+from duomem_mlx.student import cpu
+from duomem_mlx.student.heads import logits_at
+from duomem_mlx.training import checkpoint
 from duomem_mlx.training.checkpoint import State
 from duomem_mlx.training.lanes import Lanes, number
 from duomem_mlx.training.lora import trainable
-from duomem_mlx.training.loss import logits_at
 from duomem_mlx.training.rows import Epoch, Row, digest_rows
 from duomem_mlx.training.settings import TrainSettings
 

@@ -7,8 +7,10 @@ import pytest
 from duomem_mlx import prompt
 from duomem_mlx.errors import DuomemError
 from duomem_mlx.prompt import Example
+from duomem_mlx.student import episodes
 from duomem_mlx.student.episodes import Entry, PlaySettings, Turn, play
 from duomem_mlx.student.transcript import Writer, make_writer
+from tests.training import made
 
 from . import tiny
 
@@ -62,6 +64,29 @@ def test_the_same_tokens_as_a_run_without_any_cache(student: tiny.TinyStudent, s
     for entry in entries():
         expected = from_scratch(student, writer, entry, settings)
         assert [turn.action for turn in played[entry.key]] == expected
+
+
+@pytest.mark.parametrize("family", ["qwen3", "granite (scaled)"])
+@pytest.mark.parametrize("way", ["two threads", "in rounds"])
+def test_other_families_and_ways_say_the_same(family: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if way == "in rounds":
+        monkeypatch.setattr(episodes, "can_feed", lambda model: False)
+    monkeypatch.setattr(episodes.cpu, "lanes", lambda most: min(2, most))
+    other = tiny.TinyStudent(made.model(family), tiny.tokenizer())
+    writer = make_writer(other.tokenizer, prompt.COMPACT, "Act.")
+    played = by_game(play(other, writer, entries(), SETTINGS))
+    for entry in entries():
+        assert [turn.action for turn in played[entry.key]] == from_scratch(other, writer, entry, SETTINGS)
+
+
+def test_a_long_start_takes_several_passes(student: tiny.TinyStudent, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = make_writer(student.tokenizer, prompt.COMPACT, "Act.")
+    whole = by_game(play(student, writer, entries(), SETTINGS))
+    monkeypatch.setattr(episodes, "PASS_TOKENS", 20)
+    assert {
+        key: [turn.action for turn in turns]
+        for key, turns in by_game(play(student, writer, entries(), SETTINGS)).items()
+    } == {key: [turn.action for turn in turns] for key, turns in whole.items()}
 
 
 def test_every_game_is_played_to_its_end_and_each_token_computed_once(student: tiny.TinyStudent) -> None:

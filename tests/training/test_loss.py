@@ -5,12 +5,13 @@ from mlx import nn
 from mlx.utils import tree_flatten
 
 from duomem_mlx import prompt
+from duomem_mlx.student import cpu
+from duomem_mlx.student.heads import logits_at
 from duomem_mlx.student.transcript import make_writer
-from duomem_mlx.training import cpu
 from duomem_mlx.training.lanes import Lanes
 from duomem_mlx.training.loop import micro_batches
 from duomem_mlx.training.lora import add_lora, trainable
-from duomem_mlx.training.loss import batch_of, logits_at
+from duomem_mlx.training.loss import batch_of
 from duomem_mlx.training.rows import make_epoch
 from tests.student import tiny
 from tests.training import made
@@ -79,57 +80,6 @@ def test_loss_and_gradients_equal_full_logits(family, rows, most_tokens):
     assert_near(ours(model, rows, most_tokens), wanted)
     with cpu.quick():
         assert_near(ours(model, rows, most_tokens), wanted)
-
-
-@pytest.mark.parametrize("family", made.FAMILIES)
-def test_only_scored_positions_pass_the_head(family, rows, monkeypatch):
-    model = ready(family)
-    logits, spares = logits_at(model)
-    assert spares
-    ids, at, _ = batch_of(rows[:2])
-    scored = []  # rows of whatever is as wide as the vocabulary
-
-    def watch(space, name):
-        plain = getattr(space, name)
-
-        def watched(self, x):
-            y = plain(self, x)
-            if y.shape[-1] == VOCABULARY:
-                scored.append(y.size // VOCABULARY)
-            return y
-
-        monkeypatch.setattr(space, name, watched)
-
-    watch(nn.Linear, "__call__")
-    watch(nn.Embedding, "as_linear")
-    assert logits(ids, at).shape == (len(at), VOCABULARY)
-    assert scored == [len(at)]
-    assert len(at) < ids.size
-
-
-class Odd(nn.Module):
-    """A model whose structure nobody knows."""
-
-    def __init__(self, inner):
-        super().__init__()
-        self.stem = inner
-
-    def __call__(self, ids):
-        return self.stem(ids)
-
-    @property
-    def layers(self):
-        return self.stem.layers
-
-
-def test_an_unknown_structure_falls_back_to_full_logits(rows):
-    model = Odd(made.model())
-    add_lora(model, 4, 2.0, 0.0, (), -1, 0)
-    logits, spares = logits_at(model)
-    assert not spares
-    ids, at, _ = batch_of(rows[:2])
-    whole = model(ids)
-    assert mx.array_equal(logits(ids, at), whole.reshape(-1, whole.shape[-1])[at])
 
 
 def test_padding_is_never_scored(rows):

@@ -8,6 +8,7 @@ same numbers to rounding (the tests say how near).
 
 import math
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -38,42 +39,71 @@ def lanes(most: int) -> int:
 
 @contextmanager
 def quick() -> Iterator[None]:
-    """Within it, models of mlx-lm use the quicker forms, forwards and backwards, where the CPU is the device."""
+    """Within it, models of mlx-lm use the quicker forms, forwards and backwards, where the CPU is the device. It may be
+    entered again within itself, and by several threads."""
     if mx.default_device().type != mx.cpu:
         yield
         return
-    mx.disable_compile()  # compiled, an activation would call a C++ compiler and pass these by
-    namespaces: tuple[Any, Any, Any] = (mx.fast, nn, mx)
-    names = ("scaled_dot_product_attention", "silu", "logsumexp")
-    slow = [getattr(space, name) for space, name in zip(namespaces, names, strict=True)]
-
-    def attention(queries: mx.array, keys: mx.array, values: mx.array, **options: Any) -> mx.array:
-        plain = {key for key, value in options.items() if value is not None} == {"scale", "mask"}
-        whole = queries.shape[-2] == keys.shape[-2] and queries.dtype == mx.float32
-        if plain and whole and isinstance(options["mask"], str) and options["mask"] == "causal":
-            return causal_attention(queries, keys, values, options["scale"])
-        found: mx.array = slow[0](queries, keys, values, **options)
-        return found
-
-    def activation(x: mx.array) -> mx.array:
-        found: mx.array = silu(x) if x.dtype == mx.float32 else slow[1](x)
-        return found
-
-    def total(x: mx.array, axis: Any = None, keepdims: bool = False, **options: Any) -> mx.array:
-        if axis == -1 and x.dtype == mx.float32 and not keepdims and not options:
-            return logsumexp(x)
-        found: mx.array = slow[2](x, axis=axis, keepdims=keepdims, **options)
-        return found
-
-    cache_before = mx.set_cache_limit(CACHE_BYTES)
-    for space, name, function in zip(namespaces, names, (attention, activation, total), strict=True):
-        setattr(space, name, function)
+    _enter()
     try:
         yield
     finally:
-        for space, name, function in zip(namespaces, names, slow, strict=True):
-            setattr(space, name, function)
-        mx.set_cache_limit(cache_before)
+        _leave()
+
+
+class _Swapped:
+    """What the quicker forms stand in for while somebody needs them."""
+
+    lock = threading.Lock()
+    users = 0
+    slow: tuple[Any, ...] = ()
+    cache_limit = 0
+
+
+def _enter() -> None:
+    with _Swapped.lock:
+        _Swapped.users += 1
+        if _Swapped.users == 1:
+            mx.disable_compile()  # compiled, an activation would call a C++ compiler and pass these by
+            _Swapped.slow = tuple(getattr(space, name) for space, name in _PLACES)
+            _Swapped.cache_limit = mx.set_cache_limit(CACHE_BYTES)
+            forms = (_attention_or_slow, _silu_or_slow, _logsumexp_or_slow)
+            for (space, name), function in zip(_PLACES, forms, strict=True):
+                setattr(space, name, function)
+
+
+def _leave() -> None:
+    with _Swapped.lock:
+        _Swapped.users -= 1
+        if _Swapped.users == 0:
+            for (space, name), function in zip(_PLACES, _Swapped.slow, strict=True):
+                setattr(space, name, function)
+            mx.set_cache_limit(_Swapped.cache_limit)
+
+
+_FAST: Any = mx.fast
+_PLACES: tuple[tuple[Any, str], ...] = ((_FAST, "scaled_dot_product_attention"), (nn, "silu"), (mx, "logsumexp"))
+
+
+def _attention_or_slow(queries: mx.array, keys: mx.array, values: mx.array, **options: Any) -> mx.array:
+    plain = {key for key, value in options.items() if value is not None} == {"scale", "mask"}
+    if plain and queries.dtype == mx.float32 and isinstance(options["mask"], str) and options["mask"] == "causal":
+        whole = queries.shape[-2] == keys.shape[-2]
+        return (causal_attention if whole else later_attention)(queries, keys, values, options["scale"])
+    found: mx.array = _Swapped.slow[0](queries, keys, values, **options)
+    return found
+
+
+def _silu_or_slow(x: mx.array) -> mx.array:
+    found: mx.array = silu(x) if x.dtype == mx.float32 else _Swapped.slow[1](x)
+    return found
+
+
+def _logsumexp_or_slow(x: mx.array, axis: Any = None, keepdims: bool = False, **options: Any) -> mx.array:
+    if axis == -1 and x.dtype == mx.float32 and not keepdims and not options:
+        return logsumexp(x)
+    found: mx.array = _Swapped.slow[2](x, axis=axis, keepdims=keepdims, **options)
+    return found
 
 
 def exp2(t: mx.array) -> mx.array:
@@ -133,6 +163,18 @@ def causal_attention(queries: mx.array, keys: mx.array, values: mx.array, scale:
     of G; gives [B, H, T, D]."""
     y: mx.array = _attention(scale)(queries, keys, values)[0]
     return y
+
+
+def later_attention(queries: mx.array, keys: mx.array, values: mx.array, scale: float) -> mx.array:
+    """The same for queries that come last: queries [B, H, N, D], keys and values [B, G, T, D] with N of T at most."""
+    new, length = queries.shape[2], keys.shape[2]
+    scaled = _grouped(queries * (scale * LOG2_E), keys.shape[1])
+    scores = _rows(scaled, 0, new) @ keys.swapaxes(-1, -2)
+    scores = scores.reshape(*scaled.shape[:4], length) + _mask(length - new, length)
+    powers = exp2(scores - scores.max(-1, keepdims=True))
+    share = powers / powers.sum(-1, keepdims=True)
+    found = share.reshape(*share.shape[:2], -1, length) @ values
+    return found.reshape(*queries.shape[:3], -1)
 
 
 @cache

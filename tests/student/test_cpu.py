@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from mlx import nn
 
-from duomem_mlx.training import cpu
+from duomem_mlx.student import cpu
 
 on_cpu = pytest.mark.skipif(mx.default_device().type != mx.cpu, reason="MLX's device here is not the CPU")
 
