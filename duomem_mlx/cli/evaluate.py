@@ -66,14 +66,16 @@ def evaluate(
     folder = wiring.adapter_path(adapter, model)
     if folder is None and any(a.adapter for a in arms):
         raise UsageError(
-            "An arm needs an adapter and there is none.", "Name one with --adapter, or leave the arm out with --arm."
+            f"The arm {next(a.name for a in arms if a.adapter)} needs an adapter and there is none.",
+            "Name one with --adapter, or leave the arm out with --arm.",
         )
     if folder is not None and adapter is not None and (reason := wiring.other_base(folder, model)):
         raise UsageError(f"The adapter {folder} was trained for another base: {reason}.", "Name its base with --model.")
     bank = wiring.open_bank(memories, environment)
     if bank is None and any(a.memories != "none" for a in arms):
         raise UsageError(
-            "An arm needs memories and there are none.", "Name a bank with --memories, or leave the arm out with --arm."
+            f"The arm {next(a.name for a in arms if a.memories != 'none')} needs memories and there are none.",
+            "Name a bank with --memories, or leave the arm out with --arm.",
         )
     style = prompt_style or (None if folder is None else wiring.trained_style(folder))
     settings = PlaySettings(max_steps=max_steps, max_tokens=max_tokens, width=batch_size)

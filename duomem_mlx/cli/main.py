@@ -21,13 +21,13 @@ COMMANDS = {
     "doctor": "What works on this machine, what is missing, and the fix.",
     "games": "List, play, generate and fetch games.",
     "teach": "Let a teacher play games and keep its trajectories.",
-    "trajectories": "List, show, sum up and import trajectories.",
+    "trajectories": "List, show and sum up trajectories.",
     "memories": "Build, search and keep banks of procedural memories.",
     "train": "Train a LoRA adapter on trajectories.",
     "run": "Play one game, live.",
     "evaluate": "Play the same games with and without memories and adapter.",
     "report": "Figures and a page from an evaluation's results.",
-    "models": "List models, and convert one.",
+    "models": "List the models that have a name here.",
     "envs": "List environments, start a new one, check one.",
 }
 

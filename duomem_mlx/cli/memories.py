@@ -302,6 +302,8 @@ def _open(name: str | None) -> "Bank":
     from duomem_mlx.memory.bank import Bank, find_bank
     from duomem_mlx.paths import shipped
 
+    if name == wiring.NONE:
+        raise UsageError("This command works on a bank, and none is named.", "Name a bank, or leave --memories out.")
     if name is not None:
         return Bank.open(find_bank(name))
     folder = shipped("memories", wiring.SHIPPED_BANK)

@@ -60,9 +60,10 @@ class Bank:
 
     @staticmethod
     def open(path: Path | str, encoder: Encoder | None = None) -> "Bank":
-        """The bank in a folder, live or sealed. Its encoder is loaded when a text is first encoded, unless one is
-        given. Raises UsageError when there is no bank, DuomemError when it is damaged or made by another encoder."""
-        folder = Path(path)
+        """The bank in a folder, live or sealed, or the one of a name (`find_bank`). Its encoder is loaded when a text
+        is first encoded, unless one is given. Raises UsageError when there is no bank, DuomemError when it is damaged
+        or made by another encoder."""
+        folder = Path(path) if Path(path).is_dir() else find_bank(str(path))
         return Bank(Sealed(folder) if (folder / HEAD).is_file() else Live(folder), encoder)
 
     @staticmethod
