@@ -7,5 +7,5 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/scripts/environment.sh"
 
 environment "$root/.venv"
+say "For the command duomem-mlx in this shell: . $root/.venv/bin/activate"
 "$root/.venv/bin/duomem-mlx" demo "$@"
-say "To have the command duomem-mlx in this shell: . $root/.venv/bin/activate"
