@@ -5,7 +5,6 @@
 """
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +13,8 @@ from duomem_mlx.memory.growth import Rewrite
 from duomem_mlx.memory.keys import general
 from duomem_mlx.memory.record import Memory
 from duomem_mlx.memory.scripts import Write
-from duomem_mlx.paths import digest, disk_faults
-from duomem_mlx.trajectory import Trajectory, mend_tail
+from duomem_mlx.paths import append_json, digest, mend_tail
+from duomem_mlx.trajectory import Trajectory
 
 Ask = Callable[[str], str]  # a question to a model -> its answer, without its thoughts
 
@@ -109,13 +108,7 @@ def remembered(write: Write, name: str, journal: Path) -> Write:
         key = digest([name, trajectory.id])[:32]
         if key not in written:
             script = write(trajectory)
-            line = json.dumps({"format": 1, "key": key, "trajectory": trajectory.id, "script": script})
-            with disk_faults(journal):
-                journal.parent.mkdir(parents=True, exist_ok=True)
-                with journal.open("ab") as file:
-                    file.write(line.encode() + b"\n")
-                    file.flush()
-                    os.fsync(file.fileno())
+            append_json(journal, [{"format": 1, "key": key, "trajectory": trajectory.id, "script": script}])
             written[key] = script
         return written[key]
 
