@@ -129,7 +129,7 @@ def train(
     settings, sources = resolve(usual, from_yaml(config) if config else {}, given)
     environment = wiring.open_environment(env, None, "fast")
     chosen = successes(trajectories, environment)
-    bank = wiring.open_bank(memories, environment) if settings.k else None
+    bank = wiring.open_bank(memories, environment, model) if settings.k else None
     if bank is None:
         settings = replace(settings, k=0)
     folder = None

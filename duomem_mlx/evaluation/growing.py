@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from duomem_mlx.evaluation.results import episode_path, read_episode
 from duomem_mlx.memory.bank import Bank
-from duomem_mlx.memory.growth import Growth, Rewrite, learn
+from duomem_mlx.memory.growth import Growth, Learned, Rewrite, learn
 from duomem_mlx.memory.scripts import Write
 from duomem_mlx.trajectory import Episode
 
@@ -59,13 +59,13 @@ def episode_name(label: str, seed: int, game: str) -> str:
     return f"{label}/{seed}/{game}"
 
 
-def learn_from(episode: Episode, bank: Bank, learning: Learning, agent: "Agent", name: str) -> None:
+def learn_from(episode: Episode, bank: Bank, learning: Learning, agent: "Agent", name: str) -> Learned:
     """Let a bank learn from an episode, once under its name. A game that the environment broke off says nothing of
     the memories that were used in it."""
     if episode.end == BROKEN_OFF:
         bank.change(episode=name)
-        return
-    learn(
+        return Learned((), (), ())
+    return learn(
         bank,
         acted(episode),
         [str(memory["id"]) for memory in episode.memories],

@@ -5,6 +5,7 @@ or the start of a game that joins), then all answers are generated together; gam
 take their place at the next round.
 """
 
+import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -95,10 +96,8 @@ def play(
     )
     try:
         while True:
-            for entry in waiting:
-                seats.append(_sit_down(entry, writer, settings))
-                if len(seats) == settings.width:
-                    break
+            free = settings.width - len(seats)
+            seats += [_sit_down(entry, writer, settings) for entry in itertools.islice(waiting, free)]
             if not seats:
                 return
             started = time.perf_counter()
