@@ -80,7 +80,7 @@ def build(
     environment = wiring.open_environment(env, None, "fast")
     kept = chosen(_read(trajectories), thin, limit)
     asked = writers.asked_by(writer, model)
-    finding = (asked or writers.student(model)) if by == FACTS else None
+    finding = (asked or writers.asked_by(writers.STUDENT, model)) if by == FACTS else None
     settings = {"env": env, "by": by, "form": form, "encoder": encoder, "made_of": [t.id for t in kept]}
     if writer != writers.SCRIPT:
         settings |= {"writer": asked.name if asked else writer, "way": way}

@@ -8,6 +8,7 @@ from duomem_mlx.errors import DuomemError
 from duomem_mlx.prompt import CHAT
 from duomem_mlx.student.transcript import make_writer
 
+_CUT = "\n[...]\n"
 SYSTEM = "You are a helpful assistant."
 _THOUGHTS = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
 _CONTEXT_TOKENS = 8192  # where a model does not say
@@ -34,9 +35,9 @@ def asker(student: Any, max_tokens: int = 256) -> Callable[[str], str]:
 
 def _fitted(writer: Any, question: str, room: int) -> list[int]:
     tokens: list[int] = writer.start(question, ())
-    while len(tokens) > room and len(question) > 2:
-        keep = min(len(question) - 1, len(question) * room // len(tokens)) // 2
-        question = f"{question[:keep]}\n[...]\n{question[-keep:]}" if keep > 8 else ""
+    while len(tokens) > room and question:
+        keep = len(question) * room // len(tokens) // 2 - len(_CUT)  # less in every round, whatever the template adds
+        question = f"{question[:keep]}{_CUT}{question[-keep:]}" if keep > 0 else ""
         tokens = writer.start(question, ())
     return tokens
 

@@ -19,6 +19,7 @@ from duomem_mlx.teachers.record import attempt
 from duomem_mlx.trajectory import Trajectory, from_record, to_record
 from tests.teachers.corridor import Corridors
 from tests.teachers.foreign import as_messages, as_react, as_sharegpt, as_tagged, as_tagged_messages, lines
+from tests.teachers.fuzz import fuzz_import
 
 WORLD = find_environment("household")
 GAMES = tuple(f"generated:{seed}" for seed in range(1, 13))
@@ -154,3 +155,10 @@ def test_real_games_are_found_by_task_and_opening(tmp_path: Path, alfworld_data:
     found = imported(tmp_path, lines(records), games=ids, world=world)
     assert {one.actions for one in found.trajectories} >= {one.actions for one in played if one.won}
     assert found.trajectories[0].game == played[0].game
+
+
+@pytest.mark.parametrize("count", [300, pytest.param(20_000, marks=pytest.mark.slow)])
+def test_files_as_nobody_should_write_them(tmp_path: Path, count: int) -> None:
+    outcomes = fuzz_import(count, 1, tmp_path)
+    assert sum(outcomes.values()) == count
+    assert min(outcomes["kept"], outcomes["left out"]) > count / 20
