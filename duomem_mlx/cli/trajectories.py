@@ -10,6 +10,8 @@ from duomem_mlx.cli import options, output, wiring
 if TYPE_CHECKING:
     from duomem_mlx.trajectory import Trajectory
 
+MADE = ("trajectories.jsonl", "summary.json")  # by `import`
+
 app = typer.Typer(no_args_is_help=True, help="Look at recorded games, and import those of others.")
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A .jsonl file, or a folder that teach wrote.")]
@@ -143,7 +145,7 @@ def import_(
         )
         raise DuomemError(f"None of {found.came_in} trajectories was kept ({reasons or 'there are none'}).", fix)
     settings = {"env": env, "files": [str(file) for file in files], "games": games, "format": form}
-    folder = claim_run(out, "import", {**settings, "unchecked": unchecked}, overwrite)
+    folder = claim_run(out, "import", {**settings, "unchecked": unchecked}, MADE, overwrite)
     lines = (jsons.dumps(to_record(one), ensure_ascii=False) + "\n" for one in found.trajectories)
     write_text(folder / "trajectories.jsonl", "".join(lines))
     summary = {
