@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +90,38 @@ def read_json(path: Path, what: str) -> Any:
         raise DuomemError(
             f"{what.capitalize()} {path} {problem}.", "Make it again, or restore it from a copy."
         ) from None
+
+
+def append_json(path: Path, values: Iterable[Any]) -> None:
+    """Add JSON values to a JSON Lines file, a line each, and sync them to disk: all of them or none. Raises
+    DuomemError when the disk refuses; earlier lines stay whole."""
+    lines = "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values).encode()
+    if not lines:
+        return
+    with disk_faults(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab", buffering=0) as file:
+            start = file.tell()
+            try:
+                while lines:
+                    lines = lines[file.write(lines) :]
+                os.fsync(file.fileno())
+            except OSError:
+                os.truncate(path, start)
+                raise
+
+
+def mend_tail(path: Path) -> bool:
+    """Cut a last line that a killed writer left torn; True when there was one."""
+    if not path.is_file():
+        return False
+    data = path.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    if whole == len(data):
+        return False
+    with disk_faults(path):
+        os.truncate(path, whole)
+    return True
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from duomem_mlx.errors import DuomemError, UsageError
-from duomem_mlx.paths import disk_faults
+from duomem_mlx.paths import append_json
 
 FORMAT = 1
 ENDS = ("won", "lost", "steps", "context", "environment")
@@ -144,31 +143,7 @@ def read_trajectories(path: Path) -> Iterator[Trajectory]:
 
 def append_trajectory(path: Path, trajectory: Trajectory) -> None:
     """Add one line and sync it to disk. Raises DuomemError when the disk refuses; earlier lines stay whole."""
-    line = (json.dumps(to_record(trajectory), ensure_ascii=False) + "\n").encode()
-    with disk_faults(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab", buffering=0) as file:
-            start = file.tell()
-            try:
-                while line:
-                    line = line[file.write(line) :]
-                os.fsync(file.fileno())
-            except OSError:
-                os.truncate(path, start)
-                raise
-
-
-def mend_tail(path: Path) -> bool:
-    """Cut a last line that a killed writer left torn; True when there was one."""
-    if not path.is_file():
-        return False
-    data = path.read_bytes()
-    whole = data.rfind(b"\n") + 1
-    if whole == len(data):
-        return False
-    with disk_faults(path):
-        os.truncate(path, whole)
-    return True
+    append_json(path, [to_record(trajectory)])
 
 
 _REMAKE = "Remove that line, or make the file again with `duomem-mlx teach`."

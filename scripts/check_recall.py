@@ -43,11 +43,12 @@ def main() -> None:
     games = ordered(household, chosen.games, chosen.limit)
     rows = []
     with Bank.open(find_bank(chosen.memories)) as bank:
-        tasks = [household.open(game).task for game in games]
+        opened = [household.open(game) for game in games]
+        asked = [bank.question(game.task, game.reset()) for game in opened]
         for k in KS:
             found = {
-                "by task": bank.search_many(tasks, k, games),
-                "with copies": bank.search_many(tasks, k, games, per_task=None),
+                "by task": bank.search_many(asked, k, games),
+                "with copies": bank.search_many(asked, k, games, per_task=None),
                 "at random": [bank.random(k, 0, exclude_game=game) for game in games],
             }
             for how, answers in found.items():

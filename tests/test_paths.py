@@ -1,3 +1,8 @@
+import json
+import multiprocessing
+import os
+import resource
+import signal
 from pathlib import Path
 
 import pytest
@@ -126,3 +131,85 @@ def test_settings_that_are_none_are_told(tmp_path: Path, text: str) -> None:
     (tmp_path / "run" / "config.json").write_text(text)
     with pytest.raises(UsageError, match="no run's folder"):
         paths.claim_run(tmp_path / "run", "teach", {"games": "train"}, MADE)
+
+
+ONE = {"said": "été", "steps": [1, 2]}
+
+
+def lines(file: Path) -> list[object]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def test_lines_are_added_together_and_none_make_no_file(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "a.jsonl"
+    paths.append_json(file, [])
+    assert not file.exists()
+    paths.append_json(file, [ONE, 2])
+    paths.append_json(file, iter([3]))
+    assert lines(file) == [ONE, 2, 3]
+
+
+def _append_for_ever(file: Path) -> None:
+    while True:
+        paths.append_json(file, [ONE, ONE])
+
+
+def test_a_killed_writer_leaves_whole_lines_and_at_most_one_torn(tmp_path: Path) -> None:
+    file = tmp_path / "t.jsonl"
+    for _ in range(5):
+        writer = multiprocessing.get_context("spawn").Process(target=_append_for_ever, args=(file,))
+        writer.start()
+        size = file.stat().st_size if file.exists() else 0
+        while not file.exists() or file.stat().st_size <= size:
+            pass
+        os.kill(writer.pid or 0, signal.SIGKILL)
+        writer.join()
+        paths.mend_tail(file)
+        assert all(found == ONE for found in lines(file))
+
+
+def test_a_torn_tail_is_cut_once(tmp_path: Path) -> None:
+    file = tmp_path / "t.jsonl"
+    paths.append_json(file, [ONE])
+    with file.open("ab") as out:
+        out.write(b'{"torn')
+    assert paths.mend_tail(file)
+    assert not paths.mend_tail(file)
+    assert lines(file) == [ONE]
+    assert not paths.mend_tail(tmp_path / "none.jsonl")
+
+
+def _append_past_the_limit(file: Path) -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + 20, resource.RLIM_INFINITY))
+    with pytest.raises(DuomemError, match="cannot be written"):
+        paths.append_json(file, [1, ONE])
+
+
+def test_a_full_disk_leaves_the_earlier_lines(tmp_path: Path) -> None:
+    file = tmp_path / "t.jsonl"
+    paths.append_json(file, [ONE])
+    writer = multiprocessing.get_context("spawn").Process(target=_append_past_the_limit, args=(file,))
+    writer.start()
+    writer.join()
+    assert writer.exitcode == 0
+    assert lines(file) == [ONE]
+
+
+def test_a_disk_that_fails_to_sync_leaves_the_earlier_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "t.jsonl"
+    paths.append_json(file, [ONE])
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DuomemError, match=r"No space left.*Free some space"):
+        paths.append_json(file, [ONE])
+    assert lines(file) == [ONE]
+
+
+def test_a_folder_without_rights_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "f").touch()
+    with pytest.raises(DuomemError, match="cannot be written"):
+        paths.append_json(tmp_path / "f" / "a.jsonl", [1])

@@ -1,8 +1,4 @@
 import json
-import multiprocessing
-import os
-import resource
-import signal
 from pathlib import Path
 
 import pytest
@@ -16,7 +12,6 @@ from duomem_mlx.trajectory import (
     Trajectory,
     append_trajectory,
     from_record,
-    mend_tail,
     read_trajectories,
     to_record,
 )
@@ -88,49 +83,3 @@ def test_no_file_and_an_empty_file_are_told(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(UsageError, match="holds no trajectories"):
         list(read_trajectories(tmp_path / "empty.jsonl"))
-
-
-def _append_for_ever(file: Path) -> None:
-    while True:
-        append_trajectory(file, ONE)
-
-
-def test_a_killed_writer_leaves_whole_lines_and_at_most_one_torn(tmp_path: Path) -> None:
-    file = tmp_path / "t.jsonl"
-    for _ in range(5):
-        writer = multiprocessing.get_context("spawn").Process(target=_append_for_ever, args=(file,))
-        writer.start()
-        size = file.stat().st_size if file.exists() else 0
-        while not file.exists() or file.stat().st_size <= size:
-            pass
-        os.kill(writer.pid or 0, signal.SIGKILL)
-        writer.join()
-        mend_tail(file)
-        assert all(found == ONE for found in read_trajectories(file))
-
-
-def test_a_torn_tail_is_cut_once(tmp_path: Path) -> None:
-    file = tmp_path / "t.jsonl"
-    append_trajectory(file, ONE)
-    with file.open("ab") as out:
-        out.write(b'{"torn')
-    assert mend_tail(file)
-    assert not mend_tail(file)
-    assert list(read_trajectories(file)) == [ONE]
-
-
-def _append_past_the_limit(file: Path) -> None:
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + 20, resource.RLIM_INFINITY))
-    with pytest.raises(DuomemError, match="cannot be written"):
-        append_trajectory(file, ONE)
-
-
-def test_a_full_disk_leaves_the_earlier_lines(tmp_path: Path) -> None:
-    file = tmp_path / "t.jsonl"
-    append_trajectory(file, ONE)
-    writer = multiprocessing.get_context("spawn").Process(target=_append_past_the_limit, args=(file,))
-    writer.start()
-    writer.join()
-    assert writer.exitcode == 0
-    assert list(read_trajectories(file)) == [ONE]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from duomem_mlx.cli import options, output, wiring
+from duomem_mlx.cli import options, output, wiring, writers
 
 if TYPE_CHECKING:
     from duomem_mlx.student.agent import Agent
@@ -39,6 +39,7 @@ def evaluate(
     max_steps: options.MaxSteps = 30,
     prompt_style: options.PromptStyle = None,
     max_tokens: options.MaxTokens = None,
+    learn: options.Learn = None,
     batch_size: Width = 16,
     seed: options.Seed = 0,
     out: options.Out = None,
@@ -48,6 +49,8 @@ def evaluate(
     """Play the same games with and without each axis; every episode goes to disk as it ends.
 
     The same command again goes on where it stopped. Results: config.json, episodes/ARM/SEED/GAME.json, summary.json.
+    With --learn every arm that recalls from a bank plays one game at a time and has a copy of its own that grows,
+    banks/ARM/SEED; the bank that was named stays as it is.
     """
     wiring.one_thread_a_product()
     from duomem_mlx.environment import ordered
@@ -71,13 +74,16 @@ def evaluate(
         )
     if folder is not None and adapter is not None and (reason := wiring.other_base(folder, model)):
         raise UsageError(f"The adapter {folder} was trained for another base: {reason}.", "Name its base with --model.")
-    bank = wiring.open_bank(memories, environment)
+    bank = wiring.open_bank(memories, environment, model)
     if bank is None and any(a.memories != "none" for a in arms):
         raise UsageError(
             f"The arm {next(a.name for a in arms if a.memories != 'none')} needs memories and there are none.",
             "Name a bank with --memories, or leave the arm out with --arm.",
         )
     style = prompt_style or (None if folder is None else wiring.trained_style(folder))
+    learning = None if learn is None else writers.learning(environment, learn)
+    if learning is not None and not (any(a.memories == "bank" for a in arms) and max(ks) > 0):
+        raise UsageError("No arm here recalls from a bank that could learn.", "Add --arm memories or --arm duomem.")
     settings = PlaySettings(max_steps=max_steps, max_tokens=max_tokens, width=batch_size)
     identity = wiring.identities(model, folder, bank)
     config = {
@@ -91,9 +97,10 @@ def evaluate(
         "prompt_style": style,
         "play": asdict(replace(settings, width=1)),
         **identity,
+        **({} if learning is None else {"learn": asdict(learning.growth)}),  # and with it: one game after the other
     }
-    results = claim_run(out, "evaluate", config, ("episodes", "summary.json"), overwrite)
-    run = Run(results, environment, tasks, games, bank, ks, seed, settings)
+    results = claim_run(out, "evaluate", config, ("episodes", "banks", "summary.json"), overwrite)
+    run = Run(results, environment, tasks, games, bank, ks, seed, settings, learning)
 
     def agent_for(with_adapter: bool) -> "Agent":
         return wiring.agent(environment, model, folder if with_adapter else None, bank, ks[0], style, settings)
@@ -105,6 +112,7 @@ def evaluate(
         **identity,
         "k": ks[0],
         "max_tokens": max_tokens,
+        **({} if learn is None else {"learn": learn}),
         "dtype": wiring.dtype(),
         "version": wiring.version(),
         "machine": wiring.machine(),
@@ -118,6 +126,8 @@ def evaluate(
     else:
         output.table(TABLE_COLUMNS, table_rows(summary))
         output.say(f"All of it is in {results}.")
+        if learning is not None:
+            output.say(f"What the arms learnt is in {results / 'banks'}.")
         named = {"--games": games, "--adapter": adapter, "--memories": memories, "--model": model}
         words = [f"{option} {value}" for option, value in named.items() if value is not None]
         output.hint(" ".join(["duomem-mlx run", *words, "--number 1"]))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from duomem_mlx.cli import options, output, wiring
+from duomem_mlx.cli import options, output, wiring, writers
 
 if TYPE_CHECKING:
     from duomem_mlx.memory.bank import Bank
@@ -32,7 +32,18 @@ PerTask = Annotated[
     int,
     typer.Option("--per-task", min=0, metavar="N", help="At most N memories of one task sentence; 0 for all."),
 ]
-By = Annotated[str, typer.Option("--by", metavar="task|room", help="What a memory is found by.")]
+By = Annotated[str, typer.Option("--by", metavar="task|room|facts", help="What a memory is found by.")]
+Writer = Annotated[
+    str,
+    typer.Option(
+        "--writer",
+        metavar="plain|script|student",
+        help="Who writes scripts: nobody (the actions in a row), the environment, or the student.",
+    ),
+]
+Way = Annotated[
+    str, typer.Option("--way", metavar="direct|rounds", help="How a model writes: at once, or events first.")
+]
 Form = Annotated[
     str, typer.Option("--form", metavar="script|trajectory|both", help="What a memory says: how, or what was done.")
 ]
@@ -46,6 +57,9 @@ def build(
     env: options.Env = wiring.HOUSEHOLD,
     by: By = "task",
     form: Form = "script",
+    writer: Writer = writers.SCRIPT,
+    way: Way = "direct",
+    model: options.Model = None,
     encoder: EncoderName = None,
     thin: Thin = None,
     limit: options.Limit = None,
@@ -55,16 +69,23 @@ def build(
     """A live bank with a memory for every trajectory that was won.
 
     The same task with the same script, met again, makes its memory stronger. The bank stands in its place when it is
-    whole, not before.
+    whole, not before; what a model wrote for it meanwhile is kept beside it, and not asked for again.
     """
     from duomem_mlx.memory.bank import Bank, is_bank
     from duomem_mlx.memory.encoder import load_encoder
+    from duomem_mlx.memory.keys import FACTS
     from duomem_mlx.memory.scripts import chosen
     from duomem_mlx.paths import digest
 
+    environment = wiring.open_environment(env, None, "fast")
     kept = chosen(_read(trajectories), thin, limit)
+    asked = writers.asked_by(writer, model)
+    finding = (asked or writers.asked_by(writers.STUDENT, model)) if by == FACTS else None
     settings = {"env": env, "by": by, "form": form, "encoder": encoder, "made_of": [t.id for t in kept]}
-    built_from = digest(settings)[:16]
+    if writer != writers.SCRIPT:
+        settings |= {"writer": asked.name if asked else writer, "way": way}
+    finder = "" if finding is None else writers.facts_finder(finding)[0]
+    built_from = digest({**settings, "finder": finder} if finder else settings)[:16]
     folder = out or Path("runs") / f"memories-{built_from[:8]}"
     if is_bank(folder) and not overwrite:
         with Bank.open(folder) as bank:
@@ -72,10 +93,18 @@ def build(
                 output.say(f"{folder} was built from these trajectories before.")
                 _report_build(bank, kept, 0, json)
                 return
-    memories, left_out = _memories(kept, env, by, form)
+    if asked is not None:
+        asked = writers.journaled(asked, folder)
+    if finding is not None:
+        finding = asked or writers.journaled(finding, folder)
+    write = writers.script_writer(environment, writer, way, asked)
+    facts = None if finding is None else writers.facts_finder(finding)[1]
+    memories, left_out = writers.memories_of(kept, environment, by, form, write, facts)
     with (
         output.progress("Remembering", len({memory.key for memory in memories})) as advance,
-        Bank.building(folder, load_encoder(encoder), by=by, built_from=built_from, overwrite=overwrite) as bank,
+        Bank.building(
+            folder, load_encoder(encoder), by=by, built_from=built_from, finder=finder, overwrite=overwrite
+        ) as bank,
     ):
         bank.add(memories, lambda done: advance(done, "tasks"))
     with Bank.open(folder) as bank:
@@ -88,13 +117,22 @@ def add(
     memories: options.Memories = None,
     env: options.Env = wiring.HOUSEHOLD,
     form: Form = "script",
+    writer: Writer = writers.SCRIPT,
+    way: Way = "direct",
+    model: options.Model = None,
     json: options.Json = False,
 ) -> None:
     """Add memories of trajectories that were won, all or none, to a live bank."""
     from duomem_mlx.memory.scripts import chosen
 
-    with _open(memories) as bank:
-        new, left_out = _memories(chosen(_read(trajectories), None, None), env, bank.by, form)
+    environment = wiring.open_environment(env, None, "fast")
+    asked = writers.asked_by(writer, model)
+    with writers.ready(_open(memories), model) as bank:
+        if asked is not None:
+            asked = writers.journaled(asked, bank.path)
+        write = writers.script_writer(environment, writer, way, asked)
+        kept = chosen(_read(trajectories), None, None)
+        new, left_out = writers.memories_of(kept, environment, bank.by, form, write, bank.facts)
         before = len(bank)
         bank.add(new)
         counts = {
@@ -122,6 +160,7 @@ def search(
     ] = None,
     per_task: PerTask = 1,
     floor: Annotated[float, typer.Option("--floor", metavar="X", help="The least cosine that counts.")] = -1.0,
+    model: options.Model = None,
     diversity: Annotated[
         float,
         typer.Option(
@@ -133,9 +172,14 @@ def search(
     """The memories a task would recall, with their cosines."""
     from duomem_mlx.memory.record import to_record
 
-    with _open(memories) as bank:
+    with writers.ready(_open(memories), model) as bank:
         hits = bank.search(
-            text, k, exclude_game=exclude_game, per_task=per_task or None, floor=floor, diversity=diversity
+            bank.question(text, "") if bank.facts else text,
+            k,
+            exclude_game=exclude_game,
+            per_task=per_task or None,
+            floor=floor,
+            diversity=diversity,
         )
     if json:
         found = [{"cosine": round(hit.cosine, 6), **to_record(hit.memory)} for hit in hits]
@@ -324,31 +368,6 @@ def _read(files: Sequence[Path]) -> "list[Trajectory]":
         )
     wiring.tell_what_measures(found)
     return found
-
-
-def _memories(trajectories: "Sequence[Trajectory]", env: str, by: str, form: str) -> "tuple[list[Memory], int]":
-    """Their memories, and how many were too large to be kept."""
-    from duomem_mlx.errors import DuomemError
-    from duomem_mlx.memory.record import check
-    from duomem_mlx.memory.scripts import in_form, memory_of
-
-    environment = wiring.open_environment(env, None, "fast")
-    describe = getattr(environment, "describe", None)
-    others = sum(t.environment != environment.name for t in trajectories) if describe else 0
-    if others:
-        output.say(f"{others} trajectories are not of {environment.name}: their scripts are their plain actions.")
-    memories, left_out = list[Any](), 0
-    for trajectory in trajectories:
-        write = in_form(describe if trajectory.environment == environment.name else None, form)
-        memory = memory_of(trajectory, write, by)
-        try:
-            check(memory, f"The memory of {trajectory.id}")
-        except DuomemError as error:
-            output.say(f"Left out: {error.what}")
-            left_out += 1
-            continue
-        memories.append(memory)
-    return memories, left_out
 
 
 def _report_build(bank: "Bank", trajectories: "Sequence[Trajectory]", left_out: int, json: bool) -> None:

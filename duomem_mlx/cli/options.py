@@ -80,3 +80,11 @@ MaxTokens = Annotated[
         help="Tokens an answer; a longer one is cut [default: 32 compact, 128 chat].",
     ),
 ]
+Learn = Annotated[
+    str | None,
+    typer.Option(
+        "--learn",
+        metavar="vanilla|validation|adjustment",
+        help="Let the bank learn: keep every game, those won, or also rewrite the memory that failed.",
+    ),
+]

@@ -1,13 +1,19 @@
 """`duomem-mlx run`: one game, live."""
 
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from duomem_mlx.cli import options, output, wiring
+from duomem_mlx.cli import options, output, wiring, writers
 
 if TYPE_CHECKING:
     from duomem_mlx.environment import Game
+    from duomem_mlx.memory.bank import Bank, Hit
+    from duomem_mlx.memory.growth import Learned
     from duomem_mlx.student.agent import Agent
+    from duomem_mlx.student.episodes import Turn
+    from duomem_mlx.trajectory import Episode
 
 
 def run(
@@ -23,11 +29,13 @@ def run(
     max_steps: options.MaxSteps = 30,
     prompt_style: options.PromptStyle = None,
     max_tokens: options.MaxTokens = None,
+    learn: options.Learn = None,
     json: options.Json = False,
 ) -> None:
     """Play one game: the task, the memories recalled, every action and what came of it, the verdict.
 
-    Without options it plays an embedded game with the shipped adapter and memories.
+    Without options it plays an embedded game with the shipped adapter and memories. With --learn the bank, a live
+    one, learns from it.
     """
     started = time.perf_counter()
     from duomem_mlx.environment import ordered
@@ -39,11 +47,31 @@ def run(
     if number > len(tasks):
         raise UsageError(f"--number is {number}, but {games!r} holds {len(tasks)} games.", "Name a smaller one.")
     game = environment.open(tasks[number - 1])
-    bank = wiring.open_bank(memories, environment) if k else None
+    bank = wiring.open_bank(memories, environment, model) if k else None
+    learning = None if learn is None else writers.learning(environment, learn)
+    if learning is not None and (bank is None or bank.sealed):
+        raise UsageError(
+            "There is no bank here that could learn." if bank is None else f"The bank {bank.path} is sealed.",
+            "Name a live one with --memories; `memories import` makes a live copy of a sealed one.",
+        )
+    if learning is not None and game.split.startswith("valid"):
+        output.say(
+            "Careful: this game is for evaluation; with what the bank learns from it no figure will mean anything."
+        )
     folder = wiring.adapter_path(adapter, model)
     settings = PlaySettings(max_tokens=max_tokens)
     agent = wiring.agent(environment, model, folder, bank, k, prompt_style, settings)
-    record = play_live(agent, game, max_steps, started, quiet=json)
+    turns: list[Turn] = []
+    hits = agent.recall(game)
+    record = play_live(agent, game, hits, max_steps, started, turns.append, quiet=json)
+    if learning is not None and bank is not None:
+        from duomem_mlx.evaluation.growing import learn_from
+        from duomem_mlx.evaluation.runner import episode_of
+
+        episode = episode_of(environment, "run", k, game, turns[0].observation, turns, hits, agent)
+        learnt = learn_from(episode, bank, learning, agent, run_name(episode))
+        record["learnt"] = asdict(learnt)
+        tell_learnt(learnt, bank)
     if json:
         output.result(record)
     else:
@@ -52,13 +80,34 @@ def run(
         output.hint(" ".join(["duomem-mlx evaluate", *words, "--limit 20"]))
 
 
-def play_live(agent: "Agent", game: "Game", max_steps: int, started: float, quiet: bool = False) -> dict[str, Any]:
-    """Play and print as it comes; the record is what `--json` prints. `started` is when the command began."""
+def run_name(episode: "Episode") -> str:
+    """Under which a bank knows this episode: the same game played the same way with the same memories is no news."""
+    from duomem_mlx.paths import digest
+
+    return f"run/{episode.id}/{digest([memory['id'] for memory in episode.memories])[:16]}"
+
+
+def tell_learnt(learnt: "Learned", bank: "Bank") -> None:
+    counts = {"kept": learnt.added, "rewritten": learnt.rewritten, "removed": learnt.removed}
+    told = ", ".join(f"{len(ids)} {what}" for what, ids in counts.items() if ids) or "nothing new"
+    output.say(f"The bank {bank.path} learnt from it: {told}; {len(bank)} memories.")
+
+
+def play_live(
+    agent: "Agent",
+    game: "Game",
+    hits: "Sequence[Hit]",
+    max_steps: int,
+    started: float,
+    watch: "Callable[[Turn], object]",
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Play and print as it comes; the record is what `--json` prints. `hits` are the memories recalled, `started` is
+    when the command began, `watch` is told every turn."""
     show = output.say if quiet else output.line
     opening = game.reset()
     show(f"Game     {game.id}")
     show(f"Task     {game.task}")
-    hits = agent.recall(game)
     for hit in hits:
         show(f"Memory   {hit.cosine:.3f}  {hit.memory.task}: {hit.memory.script}")
     show("")
@@ -67,6 +116,7 @@ def play_live(agent: "Agent", game: "Game", max_steps: int, started: float, quie
     first_action_seconds = None
     end = "steps"
     for turn in agent.play(game, max_steps, hits):
+        watch(turn)
         first_action_seconds = first_action_seconds or time.perf_counter() - started
         marks = f"   ({', '.join(turn.flags)})" if turn.flags else ""
         show(f"\n> {turn.said}{marks}")

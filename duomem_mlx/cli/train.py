@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -126,7 +127,7 @@ def train(
     settings, sources = resolve(usual, from_yaml(config) if config else {}, given)
     environment = wiring.open_environment(env, None, "fast")
     chosen = successes(trajectories, environment)
-    bank = wiring.open_bank(memories, environment) if settings.k else None
+    bank = wiring.open_bank(memories, environment, model) if settings.k else None
     if bank is None:
         settings = replace(settings, k=0)
     folder = None
@@ -304,16 +305,19 @@ def duration(seconds: float) -> str:
 
 
 def show(prepared: "Prepared", student: "Student", count: int) -> None:
-    """Rows as text: what is trained in green on a terminal, between ⟦ and ⟧ elsewhere."""
+    """Rows as text, what is trained marked."""
     from duomem_mlx.training.rows import shown_row
 
     for row in prepared.epochs[0].rows[:count]:
         output.line(f"— {row.id}: {len(row.tokens)} tokens, {row.supervised} trained")
-        spans = shown_row(row, student.tokenizer.decode)
-        if sys.stdout.isatty():
-            output.line("".join(typer.style(text, fg="green" if trained else None) for text, trained in spans))
-        else:
-            output.line("".join(f"⟦{text}⟧" if trained else text for text, trained in spans))
+        output.line(marked(shown_row(row, student.tokenizer.decode)))
+
+
+def marked(spans: Sequence[tuple[str, bool]]) -> str:
+    """A row's text, what is trained in green on a terminal, between ⟦ and ⟧ elsewhere."""
+    if sys.stdout.isatty():
+        return "".join(typer.style(text, fg="green" if trained else None) for text, trained in spans)
+    return "".join(f"⟦{text}⟧" if trained else text for text, trained in spans)
 
 
 def _digest_of(trajectories: "list[Trajectory]") -> str:

@@ -1,18 +1,39 @@
-"""`duomem-mlx trajectories`: looking at what was recorded."""
+"""`duomem-mlx trajectories`: looking at what was recorded, and taking over what others recorded."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from duomem_mlx.cli import options, output
+from duomem_mlx.cli import options, output, wiring
 
 if TYPE_CHECKING:
     from duomem_mlx.trajectory import Trajectory
 
-app = typer.Typer(no_args_is_help=True, help="Look at recorded games: list, show, stats.")
+MADE = ("trajectories.jsonl", "summary.json")  # by `import`
+
+app = typer.Typer(no_args_is_help=True, help="Look at recorded games, and import those of others.")
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A .jsonl file, or a folder that teach wrote.")]
+Foreign = Annotated[
+    list[Path], typer.Argument(metavar="FILE…", help="JSON, JSON Lines or text with trajectories of others.")
+]
+Searched = Annotated[
+    str | None,
+    typer.Option("--games", metavar="SPEC", help="Where to search the games that the records name by their text only."),
+]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format", metavar="messages|sharegpt|react|tagged", help="How they are written [default: found out]."
+    ),
+]
+Unchecked = Annotated[
+    bool, typer.Option("--unchecked", help="Keep also those whose game is not at hand, as they were told.")
+]
+Trained = Annotated[
+    bool, typer.Option("--trained", help="As a student is trained on it, what it learns to say between ⟦ and ⟧.")
+]
 Which = Annotated[str, typer.Argument(metavar="[NUMBER|ID]", help="Which one: its number in the list, or its id.")]
 
 
@@ -31,11 +52,22 @@ def list_(file: File, json: options.Json = False) -> None:
 
 
 @app.command()
-def show(file: File, which: Which = "1", json: options.Json = False) -> None:
-    """One trajectory as it was played."""
+def show(
+    file: File,
+    which: Which = "1",
+    trained: Trained = False,
+    env: options.Env = wiring.HOUSEHOLD,
+    model: options.Model = None,
+    prompt_style: options.PromptStyle = None,
+    json: options.Json = False,
+) -> None:
+    """One trajectory as it was played, or as a student is trained on it."""
     from duomem_mlx.trajectory import to_record
 
     trajectory = _find(file, which)
+    if trained:
+        _show_trained(trajectory, env, model, prompt_style, json)
+        return
     if json:
         output.result(to_record(trajectory))
         return
@@ -71,6 +103,99 @@ def stats(file: File, json: options.Json = False) -> None:
             for kind, c in rows
         ],
     )
+
+
+@app.command("import")
+def import_(
+    files: Foreign,
+    games: Searched = None,
+    games_dir: options.GamesDir = None,
+    engine: options.Engine = "fast",
+    env: options.Env = wiring.HOUSEHOLD,
+    form: Format = None,
+    unchecked: Unchecked = False,
+    out: options.Out = None,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+) -> None:
+    """Take over trajectories of others: each is played again in its game, and kept when it wins.
+
+    A game is known by the id or path in its record, else searched among --games by task and opening. Writes
+    trajectories.jsonl and summary.json.
+    """
+    import json as jsons
+
+    from duomem_mlx.environment import ordered
+    from duomem_mlx.errors import DuomemError
+    from duomem_mlx.paths import claim_run, write_json, write_text
+    from duomem_mlx.teachers.imports import NO_GAME, GamesAtHand, import_transcripts
+    from duomem_mlx.trajectory import to_record
+
+    environment = wiring.open_environment(env, games_dir, engine)
+    tasks = ordered(environment, games) if games else []
+    with output.progress("Importing", None) as advance:
+        at_hand = GamesAtHand(environment, tasks, lambda done: advance(done, f"of {len(tasks)} games looked at"))
+        found = import_transcripts(
+            files, at_hand, form, unchecked, lambda came_in, kept: advance(came_in, f"came in, {kept} kept")
+        )
+    reasons = "; ".join(f"{count} times: {reason}" for reason, count in found.left_out.items())
+    if not found.trajectories:
+        fix = (
+            "Name where to search them with --games." if NO_GAME in found.left_out else "Check the files, or --format."
+        )
+        raise DuomemError(f"None of {found.came_in} trajectories was kept ({reasons or 'there are none'}).", fix)
+    settings = {"env": env, "files": [str(file) for file in files], "games": games, "format": form}
+    folder = claim_run(out, "import", {**settings, "unchecked": unchecked}, MADE, overwrite)
+    lines = (jsons.dumps(to_record(one), ensure_ascii=False) + "\n" for one in found.trajectories)
+    write_text(folder / "trajectories.jsonl", "".join(lines))
+    summary = {
+        "came_in": found.came_in,
+        "kept": len(found.trajectories),
+        "replayed": sum(bool(one.teacher["replayed"]) for one in found.trajectories),
+        "left_out": dict(found.left_out),
+    }
+    write_json(folder / "summary.json", {"format": 1, **summary})
+    if json:
+        output.result({**summary, "trajectories": str(folder / "trajectories.jsonl")})
+        return
+    output.line(f"{summary['kept']} of {summary['came_in']} trajectories kept, {summary['replayed']} of them replayed.")
+    for reason, count in found.left_out.items():
+        output.line(f"{count:6}  {reason}")
+    output.hint(f"duomem-mlx trajectories stats {folder}   or   duomem-mlx train {folder}")
+
+
+def _show_trained(trajectory: "Trajectory", env: str, model: str | None, style: str | None, json: bool) -> None:
+    """The rows of `train --show-rows`, without memories; of the student its tokenizer alone is loaded."""
+    from duomem_mlx import prompt
+    from duomem_mlx.cli.train import marked
+    from duomem_mlx.errors import UsageError
+    from duomem_mlx.models_on_disk import STUDENT
+    from duomem_mlx.student.models import load_tokenizer
+    from duomem_mlx.student.transcript import make_writer
+    from duomem_mlx.training.rows import make_epoch, shown_row
+    from duomem_mlx.training.settings import TrainSettings
+
+    environment = wiring.open_environment(env, None, "fast")
+    if trajectory.environment != environment.name:
+        raise UsageError(
+            f"This trajectory is of {trajectory.environment}, not of {environment.name}.", "Name its world with --env."
+        )
+    tokenizer = load_tokenizer(model)
+    chosen = style or (prompt.COMPACT if model in (None, STUDENT) else prompt.CHAT)
+    shorten = getattr(environment, "shorten", prompt.unchanged)
+    writer = make_writer(tokenizer, chosen, environment.instructions, shorten)
+    longest = TrainSettings().max_seq_length
+    epoch = make_epoch([trajectory], writer, max_tokens=longest, refused=getattr(environment, "refused", None))
+    rows = [(row, shown_row(row, tokenizer.decode)) for row in epoch.rows]
+    if json:
+        told = [
+            {"id": row.id, "tokens": len(row.tokens), "trained": row.supervised, "spans": spans} for row, spans in rows
+        ]
+        output.result({"id": trajectory.id, "prompt_style": chosen, "rows": told})
+        return
+    for row, spans in rows:
+        output.line(f"— {row.id}: {len(row.tokens)} tokens, {row.supervised} trained")
+        output.line(marked(spans))
 
 
 def _find(file: Path, which: str) -> "Trajectory":

@@ -73,15 +73,17 @@ def trained_style(adapter: Path) -> str | None:
     return None if style is None else str(style)
 
 
-def open_bank(name: str | None, environment: Environment) -> "Bank | None":
-    """The bank: what the user named, else the shipped one, which is for the household only."""
+def open_bank(name: str | None, environment: Environment, model: str | None = None) -> "Bank | None":
+    """The bank: what the user named, else the shipped one, which is for the household only. `model` is whose key facts
+    a bank may be found by."""
+    from duomem_mlx.cli.writers import ready
     from duomem_mlx.memory.bank import Bank, find_bank
     from duomem_mlx.paths import shipped
 
     if name == NONE:
         return None
     if name is not None:
-        return Bank.open(find_bank(name))
+        return ready(Bank.open(find_bank(name)), model)
     folder = shipped("memories", SHIPPED_BANK)
     if folder is None or environment.name != HOUSEHOLD:
         say(f"No memories: none were named and none are shipped for {environment.name}.")

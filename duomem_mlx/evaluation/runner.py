@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from duomem_mlx.environment import Environment, Game, teacher_of
 from duomem_mlx.evaluation.arms import ARMS, TEACHER, Arm
+from duomem_mlx.evaluation.growing import Learning, episode_name, growing_bank, learn_from, unlearnt
 from duomem_mlx.evaluation.results import finished_games, summarise, write_episode
 from duomem_mlx.student.agent import Agent, examples, recalled
 from duomem_mlx.student.episodes import Entry, PlaySettings, Turn, play
@@ -31,6 +32,7 @@ class Run:
     ks: Sequence[int]  # memories in the prompt; the first one names the arm without a suffix
     seed: int
     settings: PlaySettings
+    learning: Learning | None = None  # where it is given, banks grow; see `growing`
 
 
 def evaluate(
@@ -60,19 +62,47 @@ def run_arms(run: Run, arms: Sequence[Arm], agent_for: Callable[[bool], Agent], 
     total = len(jobs) * len(run.games)
     done = 0
     agent: Agent | None = None
-    for place, (arm, k, label) in enumerate(jobs):
+    adapted: bool | None = None  # whether the agent that is loaded has its adapter
+    for arm, k, label in jobs:
         finished = finished_games(run.folder, label, run.seed)
         left = [game for game in run.games if game.replace("/", "__") not in finished]
         done += len(run.games) - len(left)
         progress(done, total, label)
-        if not left:
+        if not (left or behind(run, arm, k, label)):
             continue
-        if agent is None or arm.adapter != jobs[place - 1][0].adapter:
+        if agent is None or arm.adapter != adapted:
             agent = None  # one student in memory at a time
-            agent = agent_for(arm.adapter)
-        for _ in play_arm(run, arm, k, label, left, agent):
+            agent, adapted = agent_for(arm.adapter), arm.adapter
+        for _ in play_and_learn(run, arm, k, label, left, agent):
             done += 1
             progress(done, total, label)
+
+
+def play_and_learn(run: Run, arm: Arm, k: int, label: str, games: Sequence[str], agent: Agent) -> Iterator[Episode]:
+    """As `play_arm`; where the arm's bank grows, one game after the other, each learnt from before the next."""
+    if run.learning is None or run.bank is None or not grows(run, arm, k):
+        yield from play_arm(run, arm, k, label, games, agent)
+        return
+    with growing_bank(run.folder, label, run.seed, run.bank) as bank:
+        for name, episode in unlearnt(run.folder, label, run.seed, run.games, bank):
+            learn_from(episode, bank, run.learning, agent, name)
+        alone = replace(run, bank=bank, settings=replace(run.settings, width=1))
+        for episode in play_arm(alone, arm, k, label, games, agent):
+            learn_from(episode, bank, run.learning, agent, episode_name(label, run.seed, episode.game))
+            yield episode
+
+
+def grows(run: Run, arm: Arm, k: int) -> bool:
+    """Whether an arm's bank learns while it is played: where it is searched, and nowhere else."""
+    return run.learning is not None and run.bank is not None and arm.memories == "bank" and k > 0
+
+
+def behind(run: Run, arm: Arm, k: int, label: str) -> bool:
+    """Whether a run was stopped between an episode and what its bank learns from it."""
+    if run.bank is None or not grows(run, arm, k):
+        return False
+    with growing_bank(run.folder, label, run.seed, run.bank) as bank:
+        return any(True for _ in unlearnt(run.folder, label, run.seed, run.games, bank))
 
 
 def play_arm(run: Run, arm: Arm, k: int, label: str, games: Sequence[str], agent: Agent) -> Iterator[Episode]:
@@ -97,7 +127,8 @@ def play_arm(run: Run, arm: Arm, k: int, label: str, games: Sequence[str], agent
         if turn.end is None:
             continue
         game, hits = open_games.pop(turn.key)
-        episode = episode_of(run, label, k, game, openings.pop(turn.key), turns.pop(turn.key), hits, agent)
+        opening = openings.pop(turn.key)
+        episode = episode_of(run.environment, label, k, game, opening, turns.pop(turn.key), hits, agent)
         write_episode(run.folder, run.seed, episode)
         yield episode
 
@@ -112,12 +143,20 @@ def recall(run: Run, arm: Arm, k: int, game: Game) -> "Sequence[Hit]":
 
 
 def episode_of(
-    run: Run, label: str, k: int, game: Game, opening: str, turns: Sequence[Turn], hits: "Sequence[Hit]", agent: Agent
+    environment: Environment,
+    label: str,
+    k: int,
+    game: Game,
+    opening: str,
+    turns: Sequence[Turn],
+    hits: "Sequence[Hit]",
+    agent: Agent,
 ) -> Episode:
+    """What is kept of a game that was played to its end: `turns` are all of it, `hits` what its prompt showed."""
     end = turns[-1].end
-    kind = getattr(run.environment, "kind", lambda task_id: "")
+    kind = getattr(environment, "kind", lambda task_id: "")
     return Episode(
-        environment=run.environment.name,
+        environment=environment.name,
         game=game.id,
         split=game.split,
         kind=kind(game.id),

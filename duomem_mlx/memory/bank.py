@@ -55,6 +55,7 @@ class Bank:
     def __init__(self, store: Live | Sealed, encoder: Encoder | None) -> None:
         self._store = store
         self._encoder = encoder
+        self.facts: Facts | None = None  # what finds key facts, for a bank that is found by them
         if encoder is not None:
             self._refuse_other(encoder)
 
@@ -67,23 +68,29 @@ class Bank:
         return Bank(Sealed(folder) if (folder / HEAD).is_file() else Live(folder), encoder)
 
     @staticmethod
-    def create(path: Path | str, encoder: Encoder, *, by: str = TASK, built_from: str = "") -> "Bank":
-        """A new, empty, live bank. `by` says what kind of text its keys are. Raises UsageError when something is at
-        `path` already."""
+    def create(path: Path | str, encoder: Encoder, *, by: str = TASK, built_from: str = "", finder: str = "") -> "Bank":
+        """A new, empty, live bank. `by` says what kind of text its keys are, `finder` who finds key facts for it.
+        Raises UsageError when something is at `path` already."""
         folder = Path(path)
-        Live.create(folder, encoder.id, encoder.fingerprint, encoder.dimensions, by, built_from)
+        Live.create(folder, encoder.id, encoder.fingerprint, encoder.dimensions, by, built_from, finder)
         return Bank(Live(folder), encoder)
 
     @staticmethod
     @contextmanager
     def building(
-        path: Path, encoder: Encoder, *, by: str = TASK, built_from: str = "", overwrite: bool = False
+        path: Path,
+        encoder: Encoder,
+        *,
+        by: str = TASK,
+        built_from: str = "",
+        finder: str = "",
+        overwrite: bool = False,
     ) -> Iterator["Bank"]:
         """A new live bank that comes to stand at `path`, whole, when the block ends well."""
         replaceable = (HEAD if (path / HEAD).is_file() else DATABASE) if overwrite else ""
         with (
             replacing_folder(path, replaceable) as part,
-            Bank.create(part, encoder, by=by, built_from=built_from) as bank,
+            Bank.create(part, encoder, by=by, built_from=built_from, finder=finder) as bank,
         ):
             yield bank
 
@@ -134,6 +141,11 @@ class Bank:
         """Hash of what `memories build` made it from; empty where it grew in another way."""
         return self._store.built_from
 
+    @property
+    def finder(self) -> str:
+        """Who found the key facts that its memories are found by; empty where it is found by something else."""
+        return self._store.finder
+
     def __len__(self) -> int:
         return len(self._store)
 
@@ -144,7 +156,9 @@ class Bank:
     @property
     def identity(self) -> str:
         """16 hex digits that name its contents: the ids of its memories and its encoder, whatever its form."""
-        text = "\n".join([self.fingerprint, self.by, *(memory.id for memory in self)])
+        text = "\n".join(
+            [self.fingerprint, self.by, *([self.finder] if self.finder else []), *(memory.id for memory in self)]
+        )
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def get(self, prefix: str) -> Memory:
@@ -162,9 +176,9 @@ class Bank:
 
     # -- finding ---------------------------------------------------------------------------------------------
 
-    def question(self, task: str, opening: str, facts: Facts | None = None) -> str:
+    def question(self, task: str, opening: str) -> str:
         """What to ask for a game: the same kind of text as this bank's keys; see `key_of`."""
-        return key_of(self.by, task, opening, facts)
+        return key_of(self.by, task, opening, self.facts)
 
     def search(
         self,
@@ -250,9 +264,10 @@ class Bank:
         used: Sequence[str] = (),
         won: bool = False,
         prune: tuple[int, float] | None = None,
+        episode: str | None = None,
         advance: Callable[[int], object] | None = None,
     ) -> tuple[list[str], list[str]]:
-        """Several changes in one: whole, or none of it.
+        """Several changes in one: whole, or none of it. With the id of an `episode`, once and never again.
 
         A game, `won` or not, is counted for every memory that was `used`; those in `forget` are deleted, and those
         used that by now were in at least `prune[0]` games and won less than the share `prune[1]` of them; those in
@@ -263,15 +278,16 @@ class Bank:
         for memory in add:
             check(memory, f"The memory of {memory.task[:60]!r}")
         vectors = self._encode([memory.key for memory in add], advance)
-        return store.change(add=add, vectors=vectors, forget=forget, used=used, won=won, prune=prune)
+        return store.change(add=add, vectors=vectors, forget=forget, used=used, won=won, prune=prune, episode=episode)
 
     def add_bank(self, other: "Bank") -> list[str]:
         """Keep all memories of another bank, all or none. Vectors are taken over where its encoder is the same, and
         made anew where not."""
         import numpy as np
 
-        if other.by != self.by:
-            raise UsageError(f"{other.path} is found by {other.by}, {self.path} by {self.by}.", "Make a new bank.")
+        if (other.by, other.finder) != (self.by, self.finder):
+            theirs, ours = (f"{b.by} {b.finder}".strip() for b in (other, self))
+            raise UsageError(f"{other.path} is found by {theirs}, {self.path} by {ours}.", "Make a new bank.")
         if other.fingerprint != self.fingerprint:
             return self.add(list(other))
         store = self._live()
@@ -281,11 +297,17 @@ class Bank:
         return store.change(add=[memory for memory, _ in items], vectors=vectors)[0]
 
     def forget(self, ids: Sequence[str]) -> Receipt:
-        """Delete memories by their whole ids: text and vector leave in one commit, and no search finds them again."""
+        """Delete memories by their whole ids: text and vector leave in one commit, and no search finds them again. A
+        copy that was kept of an older format goes too."""
         wanted = list(dict.fromkeys(ids))
+        self._live().remove_copies()
         _, gone = self.change(forget=wanted)
         unknown = tuple(id_ for id_ in wanted if id_ not in set(gone))
         return Receipt(tuple(gone), unknown, len(self), datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def learnt(self, episode: str) -> bool:
+        """Whether `change` was made with the id of this episode."""
+        return isinstance(self._store, Live) and self._store.learnt(episode)
 
     def credit(self, ids: Sequence[str], won: bool) -> None:
         """Count one game, won or not, for every memory that was in its prompt."""
@@ -304,8 +326,18 @@ class Bank:
                 dimensions=self.dimensions,
                 by=self.by,
                 built_from=self.built_from,
+                finder=self.finder,
                 overwrite=overwrite,
             )
+
+    def copy(self, path: Path | str) -> "Bank":
+        """A live bank with the same memories at `path`, whole or not at all. Raises as `create` does."""
+        with replacing_folder(Path(path)) as part:
+            meta = (self.encoder_id, self.fingerprint, self.dimensions, self.by, self.built_from, self.finder)
+            Live.create(part, *meta)
+            with Bank(Live(part), self._encoder) as twin:
+                twin.add_bank(self)
+        return Bank(Live(Path(path)), self._encoder)
 
     def verify(self) -> list[str]:
         """What is wrong with it, a sentence each; nothing when it is sound."""

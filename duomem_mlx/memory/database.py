@@ -7,12 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from duomem_mlx.errors import DuomemError, UsageError
+from duomem_mlx.paths import disk_faults, replacing
 
 DATABASE = "bank.sqlite3"
-FORMAT = 1
+FORMAT = 2
 APPLICATION = 0x44554F4D  # "DUOM", what `file` and SQLite know the database by
 RESTORE = "Restore it from a copy, or import an exported one."
 _WAIT_S = 60.0  # for another process that is writing
+
+_LEDGER = "CREATE TABLE learnt(episode TEXT PRIMARY KEY) WITHOUT ROWID;  -- games that were counted; new in format 2"
 
 SCHEMA = f"""
 CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -33,6 +36,7 @@ CREATE TABLE holes(
   mark INTEGER NOT NULL,
   position INTEGER NOT NULL UNIQUE, position_mark INTEGER NOT NULL
 );
+{_LEDGER}
 PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {FORMAT};
 """
@@ -72,14 +76,44 @@ def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
 
 
 def check_format(db: sqlite3.Connection, folder: Path) -> None:
+    """Raise DuomemError when it is no bank, or of a newer format than this program's."""
     if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
         raise DuomemError(f"{folder / DATABASE} is not a bank.", "Check the path.")
-    version = db.execute("PRAGMA user_version").fetchone()[0]
+    version = format_of(db)
     if version > FORMAT:
         raise DuomemError(
             f"The bank {folder} has format {version}, this version reads up to {FORMAT}.",
             "Install a newer duomem-mlx.",
         )
+
+
+def format_of(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def migrate(db: sqlite3.Connection, folder: Path) -> None:
+    """Bring a bank of an older format to this one, in the transaction that `db` writes in; a copy of what it was is
+    kept beside it, as `bank.sqlite3.format-N`. Raises DuomemError when the disk refuses."""
+    version = format_of(db)
+    if version == FORMAT:
+        return
+    with replacing(folder / f"{DATABASE}.format-{version}") as part:
+        reader, copy = sqlite3.connect(folder / DATABASE), sqlite3.connect(part)
+        try:
+            reader.backup(copy)  # what was committed; nobody else can write meanwhile
+            copy.execute("PRAGMA journal_mode = DELETE")  # one file, whole in itself
+        finally:
+            copy.close()
+            reader.close()
+    db.execute(_LEDGER)
+    db.execute(f"PRAGMA user_version = {FORMAT}")
+
+
+def remove_copies(folder: Path) -> None:
+    """What `migrate` kept, which would still hold what is forgotten. Raises DuomemError when the disk refuses."""
+    for copy in folder.glob(f"{DATABASE}.format-*"):
+        with disk_faults(copy):
+            copy.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 from duomem_mlx.errors import UsageError
 from duomem_mlx.memory.bank import Bank
-from duomem_mlx.memory.keys import Facts
 from duomem_mlx.memory.record import Memory
 from duomem_mlx.memory.scripts import Write, memory_of
 from duomem_mlx.trajectory import Trajectory
@@ -45,21 +44,24 @@ def learn(
     growth: Growth,
     write: Write | None = None,
     rewrite: Rewrite | None = None,
-    facts: Facts | None = None,
+    episode: str | None = None,
 ) -> Learned:
     """Let a live bank learn from one game, in one commit.
 
     used: ids of the memories that were in its prompt, the nearest first. `write` makes a script of a game as in
-    `memory_of`, `facts` is as in `key_of`; `rewrite` makes a better script of the nearest memory and the game that it
-    failed in, blank to leave it.
+    `memory_of`; `rewrite` makes a better script of the nearest memory and the game that it
+    failed in, blank to leave it. `episode`: an id under which the bank learns from this game once, however often it is
+    told.
     Raises UsageError for a sealed bank, an unknown policy, or `adjustment` without `rewrite`.
     """
     if growth.policy not in POLICIES:
         raise UsageError(f"There is no growth {growth.policy!r}.", f"Choose one of {', '.join(POLICIES)}.")
     if growth.policy == ADJUSTMENT and rewrite is None:
         raise UsageError("Adjustment needs a model that rewrites memories.", "Name one, or choose validation.")
+    if episode is not None and bank.learnt(episode):
+        return Learned((), (), ())
     kept = trajectory.steps and (trajectory.won or growth.policy == VANILLA)
-    new = [memory_of(trajectory, write, bank.by, facts)] if kept else []
+    new = [memory_of(trajectory, write, bank.by, bank.facts)] if kept else []
     old = list[str]()
     if growth.policy == ADJUSTMENT and not trajectory.won and used and rewrite is not None:
         better = _better(bank, used[0], trajectory, rewrite)
@@ -67,9 +69,15 @@ def learn(
             new.append(better)
             old.append(used[0])
     added, gone = bank.change(
-        add=new, forget=old, used=used, won=trajectory.won, prune=(growth.prune_after, growth.prune_below)
+        add=new,
+        forget=old,
+        used=used,
+        won=trajectory.won,
+        prune=(growth.prune_after, growth.prune_below),
+        episode=episode,
     )
-    return Learned(tuple(added), tuple(old), tuple(id_ for id_ in gone if id_ not in old))
+    rewritten = tuple(id_ for id_ in old if id_ in gone)
+    return Learned(tuple(added), rewritten, tuple(id_ for id_ in gone if id_ not in old))
 
 
 def _better(bank: Bank, id_: str, trajectory: Trajectory, rewrite: Rewrite) -> Memory | None:

@@ -12,7 +12,17 @@ from typing import Any
 import numpy as np
 
 from duomem_mlx.errors import DuomemError
-from duomem_mlx.memory.database import DATABASE, RESTORE, SCHEMA, check_format, connect, sqlite_faults
+from duomem_mlx.memory.database import (
+    DATABASE,
+    RESTORE,
+    SCHEMA,
+    check_format,
+    connect,
+    format_of,
+    migrate,
+    remove_copies,
+    sqlite_faults,
+)
 from duomem_mlx.memory.folders import replacing_folder
 from duomem_mlx.memory.index import Floats, unit
 from duomem_mlx.memory.matrix import Matrix, Stamp
@@ -54,7 +64,7 @@ class Live:
                 meta = dict(self._db.execute("SELECT name, value FROM meta"))
             self.encoder_id, self.fingerprint = meta["encoder"], meta["fingerprint"]
             self.dimensions, self.by = int(meta["dimensions"]), meta["by"]
-            self.built_from = meta.get("built_from", "")
+            self.built_from, self.finder = meta.get("built_from", ""), meta.get("finder", "")
         except BaseException as error:
             self._db.close()
             if isinstance(error, KeyError | ValueError):
@@ -63,7 +73,9 @@ class Live:
         self._matrix = Matrix(folder / MATRIX, self.dimensions)
 
     @staticmethod
-    def create(folder: Path, encoder_id: str, fingerprint: str, dimensions: int, by: str, built_from: str) -> None:
+    def create(
+        folder: Path, encoder_id: str, fingerprint: str, dimensions: int, by: str, built_from: str, finder: str = ""
+    ) -> None:
         """Make an empty bank, whole or not at all. Raises UsageError when something is at `folder` already."""
         meta = {
             "encoder": encoder_id,
@@ -72,6 +84,7 @@ class Live:
             "by": by,
             "built_from": built_from,
             "generation": secrets.token_hex(8),
+            **({"finder": finder} if finder else {}),
         }
         with replacing_folder(folder) as part, sqlite_faults(folder):
             db = sqlite3.connect(part / DATABASE, isolation_level=None)
@@ -114,6 +127,15 @@ class Live:
         query = f"SELECT {_MEMORY} FROM memories WHERE id >= ? AND id < ? ORDER BY id"
         with self._reading():
             return [_memory(row) for row in self._db.execute(query, (prefix, prefix + "g"))]
+
+    def learnt(self, episode: str) -> bool:
+        """Whether a change counted this episode."""
+        with self._reading():
+            return self._has_learnt(episode)
+
+    def _has_learnt(self, episode: str) -> bool:
+        query = "SELECT 1 FROM learnt WHERE episode = ?"
+        return format_of(self._db) > 1 and self._db.execute(query, (episode,)).fetchone() is not None
 
     def vectors_of(self, keys: Iterable[str]) -> dict[str, bytes]:
         """The vectors (float32 bytes) of those keys that some memory has already."""
@@ -189,14 +211,21 @@ class Live:
         used: Sequence[str] = (),
         won: bool = False,
         prune: tuple[int, float] | None = None,
+        episode: str | None = None,
     ) -> tuple[list[str], list[str]]:
         """One transaction: a game, `won` or not, is counted for the memories that were `used`; those in `forget` are
         deleted, and those used whose record is by now at least `prune[0]` games with less than the share `prune[1]`
         won; the memories in `add` are kept with their vectors [N, D], one that is there already becoming stronger.
 
-        Returns the ids under which what was added is found, and the ids that are gone.
+        Returns the ids under which what was added is found, and the ids that are gone. A change with the id of an
+        `episode` is made once: the second time nothing happens.
         """
         with self._writing():
+            if episode is not None:
+                if self._has_learnt(episode):
+                    return [], []
+                migrate(self._db, self.folder)
+                self._db.execute("INSERT INTO learnt VALUES(?)", (episode,))
             self._credit(used, won)
             doomed = list(forget)
             if prune is not None:
@@ -211,6 +240,11 @@ class Live:
                 self._follow()
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return found, gone
+
+    def remove_copies(self) -> None:
+        """Of older formats of this bank."""
+        if self._writable:
+            remove_copies(self.folder)
 
     def _credit(self, ids: Iterable[str], won: bool) -> None:
         query = "UPDATE memories SET uses = uses + 1, wins = wins + ? WHERE id = ?"

@@ -48,6 +48,7 @@ class Sealed:
         self.dimensions: int = head["dimensions"]
         self.by: str = head["by"]
         self.built_from: str = head["built_from"]
+        self.finder: str = head.get("finder", "")
         for name in (MEMORIES, VECTORS):
             _check_file(folder / name, head["files"][name])
         self._memories = list(_read_memories(folder / MEMORIES))
@@ -114,6 +115,7 @@ def write_sealed(
     dimensions: int,
     by: str,
     built_from: str,
+    finder: str = "",
     overwrite: bool = False,
 ) -> int:
     """Write a sealed bank, whole or not at all: (memory, float32 bytes) by id. Returns how many.
@@ -130,6 +132,7 @@ def write_sealed(
             "count": count,
             "by": by,
             "built_from": built_from,
+            **({"finder": finder} if finder else {}),
             "files": files,
         }
         write_json(part / HEAD, head)
@@ -187,6 +190,7 @@ def _read_head(folder: Path) -> dict[str, Any]:
         "count": _is_count(head.get("count"), 0, 10**12),
         "by": isinstance(head.get("by"), str),
         "built_from": isinstance(head.get("built_from"), str),
+        "finder": isinstance(head.get("finder", ""), str),
         "files": isinstance(files, dict)
         and set(files) == set(_FILES)
         and all(_has_texts(f, "sha256") and _is_count(f.get("bytes"), 0, 2**60) for f in files.values()),

@@ -1,27 +1,30 @@
-"""Scripts written by a language model, and rewritten by one after a failure.
+"""What a language model does for a bank: writing scripts, rewriting them after a failure, finding key facts.
 
 `direct` asks once for a paragraph; `rounds` asks for the events, then for those that mattered, then for the paragraph
 (both as in MemP, arXiv 2508.06433, section 3). What comes back is untrusted: it is cut, and named in general terms.
 """
 
 import json
-import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from duomem_mlx.errors import DuomemError
 from duomem_mlx.memory.growth import Rewrite
-from duomem_mlx.memory.keys import general
+from duomem_mlx.memory.keys import Facts, general
 from duomem_mlx.memory.record import Memory
 from duomem_mlx.memory.scripts import Write
-from duomem_mlx.paths import digest, disk_faults
-from duomem_mlx.trajectory import Trajectory, mend_tail
+from duomem_mlx.paths import append_json, digest, mend_tail
+from duomem_mlx.trajectory import Trajectory
 
 Ask = Callable[[str], str]  # a question to a model -> its answer, without its thoughts
 
 DIRECT, ROUNDS = WAYS = ("direct", "rounds")
 
+FACTS_PROMPT = "facts-1"  # names what a finder asks; with another question facts would be of another kind
+
 _MAX_SCRIPT_CHARACTERS = 1200
+_MAX_FACTS_CHARACTERS = 200
 _MAX_PLAYED_CHARACTERS = 24_000
 
 _DIRECT = """\
@@ -64,9 +67,22 @@ most 90 words, in the imperative, kinds of things and places and never their num
 
 {played}"""
 
+_FACTS = """\
+A task in a text world, and what is seen there first. Name what decides how to go about it: what is to be done, to \
+what kind of thing, at what kind of place. At most 12 words, on one line, kinds of things and never their numbers. \
+Write that line and nothing else.
+
+Task: {task}
+
+{opening}"""
+
+
+class NoScript(DuomemError):
+    """The model's answer had nothing in it."""
+
 
 def writer(ask: Ask, way: str = DIRECT) -> Write:
-    """A writer of scripts, for `memory_of`. It raises DuomemError when a model's answer has nothing in it."""
+    """A writer of scripts, for `memory_of`. It raises NoScript when a model's answer has nothing in it."""
 
     def direct(trajectory: Trajectory) -> str:
         return _script(ask(_DIRECT.format(played=_played(trajectory))), trajectory)
@@ -89,37 +105,50 @@ def rewriter(ask: Ask) -> Rewrite:
     return rewrite
 
 
-def remembered(write: Write, name: str, journal: Path) -> Write:
-    """The same writer, but what it wrote is kept in a JSON Lines file and never asked for again.
+def finder(ask: Ask) -> Facts:
+    """A finder of key facts, for `key_of`; it asks for every game once, and gives blank facts for a blank answer."""
 
-    `name` says who writes and how; another writer's scripts in the same file are left alone. Raises DuomemError when
-    the disk refuses.
+    @cache
+    def find(task: str, opening: str) -> str:
+        played = opening.strip()[:_MAX_PLAYED_CHARACTERS]
+        return general(ask(_FACTS.format(task=task, opening=played)))[:_MAX_FACTS_CHARACTERS]
+
+    return find
+
+
+def remembered(ask: Ask, name: str, journal: Path) -> Ask:
+    """The same model, but what it answered is kept in a JSON Lines file and never asked for again.
+
+    `name` says who answers; another's answers in the same file are left alone. The file is read when first asked.
+    Raises DuomemError when it is damaged or the disk refuses.
     """
-    mend_tail(journal)
-    written = dict[str, str]()
-    if journal.is_file():
-        for line in journal.read_text(encoding="utf-8").splitlines():
-            try:
-                record = json.loads(line)
-                written[str(record["key"])] = str(record["script"])
-            except (ValueError, KeyError, TypeError):
-                raise DuomemError(f"{journal} is damaged.", "Remove it; its scripts are then written anew.") from None
 
-    def look_up(trajectory: Trajectory) -> str:
-        key = digest([name, trajectory.id])[:32]
-        if key not in written:
-            script = write(trajectory)
-            line = json.dumps({"format": 1, "key": key, "trajectory": trajectory.id, "script": script})
-            with disk_faults(journal):
-                journal.parent.mkdir(parents=True, exist_ok=True)
-                with journal.open("ab") as file:
-                    file.write(line.encode() + b"\n")
-                    file.flush()
-                    os.fsync(file.fileno())
-            written[key] = script
-        return written[key]
+    @cache
+    def known() -> dict[str, str]:
+        return _journaled(journal)
+
+    def look_up(question: str) -> str:
+        key = digest([name, question])[:32]
+        if key not in known():
+            answer = ask(question)
+            append_json(journal, [{"format": 1, "key": key, "answer": answer}])
+            known()[key] = answer
+        return known()[key]
 
     return look_up
+
+
+def _journaled(journal: Path) -> dict[str, str]:
+    mend_tail(journal)
+    answers = dict[str, str]()
+    if journal.is_file():
+        for line in journal.read_bytes().splitlines():
+            try:
+                record = json.loads(line)
+                answers[str(record["key"])] = str(record["answer"])
+            except (ValueError, KeyError, TypeError):
+                raise DuomemError(f"{journal} is damaged.", "Remove it; what it holds is then asked anew.") from None
+    return answers
 
 
 def _played(trajectory: Trajectory) -> str:
@@ -134,7 +163,7 @@ def _played(trajectory: Trajectory) -> str:
 def _script(answer: str, trajectory: Trajectory) -> str:
     script = _tidy(answer)
     if not script:
-        raise DuomemError(f"The model wrote no script for {trajectory.game}.", "Try another model or --writer plain.")
+        raise NoScript(f"The model wrote no script for {trajectory.game}.", "Try another model or --writer plain.")
     return script
 
 

@@ -11,7 +11,7 @@ from mlx.utils import tree_flatten
 
 from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.models_on_disk import STUDENT, Located, locate
-from duomem_mlx.paths import digest, home
+from duomem_mlx.paths import digest, home, read_json
 from duomem_mlx.student import adapters, gguf
 
 DTYPES = ("float32", "float16", "bfloat16")
@@ -81,6 +81,15 @@ def student_folder(name: str | None = None, dtype: str | None = None) -> Path:
     """The folder that plain `mlx_lm.load` opens for this base; the default student is repacked there first, in
     `dtype` (default as for `load_student`). Raises as `load_student` does."""
     return _folder(locate(name or STUDENT), dtype)
+
+
+def load_tokenizer(name: str | None = None) -> Any:
+    """The tokenizer of the model called `name` alone, as `load_student` gives it; of a folder's weights nothing is
+    read, nor need they be there. Raises as `load_student` does."""
+    folder = Path(name).expanduser() if name else Path()
+    if not name or not folder.is_dir():
+        folder = student_folder(name)
+    return _tokenizer(folder, dict(read_json(folder / "config.json", "model configuration")), name or STUDENT)
 
 
 def base_fingerprint(student: Student) -> dict[str, Any]:

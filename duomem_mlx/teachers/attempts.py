@@ -1,7 +1,5 @@
 """The attempts of a run on disk: what was won and what was not, so that a run that was stopped goes on."""
 
-import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,8 +7,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from duomem_mlx.paths import disk_faults
-from duomem_mlx.trajectory import Trajectory, mend_tail, read_trajectories, to_record
+from duomem_mlx.paths import append_json, mend_tail
+from duomem_mlx.trajectory import Trajectory, read_trajectories, to_record
 
 WON = "trajectories.jsonl"
 NOT_WON = "failures.jsonl"
@@ -59,7 +57,7 @@ class Attempts:
         """Write and sync what waits."""
         waiting, self._waiting = self._waiting, []
         for name, won in ((WON, True), (NOT_WON, False)):
-            _append(self.folder / name, [trajectory for trajectory in waiting if trajectory.won is won])
+            append_json(self.folder / name, [to_record(trajectory) for trajectory in waiting if trajectory.won is won])
         self._remember(waiting)
         self._synced = time.monotonic()
 
@@ -97,18 +95,3 @@ def _counts(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "success": round(len(won) / len(outcomes), 4),
         "steps_mean_won": round(fmean(won), 2) if won else None,
     }
-
-
-def _append(path: Path, trajectories: Sequence[Trajectory]) -> None:
-    if not trajectories:
-        return
-    lines = "".join(json.dumps(to_record(t), ensure_ascii=False) + "\n" for t in trajectories).encode()
-    with disk_faults(path), path.open("ab", buffering=0) as file:
-        start = file.tell()
-        try:
-            while lines:
-                lines = lines[file.write(lines) :]
-            os.fsync(file.fileno())
-        except OSError:
-            os.truncate(path, start)
-            raise

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from duomem_mlx.cli import writers
 from duomem_mlx.cli.main import app, status
 from duomem_mlx.memory import encoder
 from duomem_mlx.memory.bank import Bank
@@ -181,6 +182,78 @@ def test_forms_and_keys(call: Call, played: Path, tmp_path: Path) -> None:
     code, _, err = call("build", played, "--out", tmp_path / "poem", "--form", "poem")
     assert code == 2
     assert "no form 'poem'" in err
+
+
+class Answers:
+    """A model in place of the student; it remembers what it was asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked, self.blank_for = list[str](), "nothing"
+        monkeypatch.setitem(writers.MODELS, "student", lambda model: writers.Asked(f"student {model}@1", self.answer))
+
+    def answer(self, question: str) -> str:
+        self.asked.append(question)
+        thing = next(thing for thing in ("box", "pen", "mug") if f"{thing} on" in question)
+        if thing == self.blank_for:
+            return " "
+        return f"the {thing}" if "At most 12 words" in question else f"Go and take the {thing} 1 first."
+
+
+def test_the_student_writes_and_is_not_asked_twice(
+    call: Call, played: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Answers(monkeypatch)
+    words = ("build", played, "--writer", "student", "--model", "m", "--out", tmp_path / "own")
+    code, _, err = call(*words)
+    assert code == 0
+    assert str(tmp_path / "own.asked.jsonl") in err
+    with Bank.open(tmp_path / "own") as bank:
+        assert {one.script for one in bank} == {f"Go and take the {thing} first." for thing in ("box", "pen", "mug")}
+    assert len(model.asked) == 6  # two games of a task were played alike
+    assert "was built from these trajectories before" in call(*words)[2]
+    assert as_json(call, *words, "--overwrite", "--form", "both")["count"] == 6
+    assert len(model.asked) == 6
+    assert as_json(call, *words, "--overwrite", "--way", "rounds")["count"] == 6
+    assert len(model.asked) == 6 + 3 * 6
+    more = as_json(call, "add", played, "--memories", tmp_path / "own", "--writer", "student", "--model", "m")
+    assert more["strengthened"] == 12
+    assert len(model.asked) == 6 + 3 * 6
+
+
+def test_what_a_model_has_no_script_for_is_left_out(
+    call: Call, played: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Answers(monkeypatch).blank_for = "pen"
+    counts = as_json(call, "build", played, "--writer", "student", "--out", tmp_path / "own")
+    assert (counts["count"], counts["left_out"]) == (4, 4)
+
+
+def test_plain_scripts_and_unknown_writers(call: Call, played: Path, tmp_path: Path) -> None:
+    as_json(call, "build", played, "--writer", "plain", "--out", tmp_path / "plain")
+    with Bank.open(tmp_path / "plain") as bank:
+        assert any(one.script == "go to sofa; take box from sofa; go to shelf; move box to shelf." for one in bank)
+    for words, says in ((("--writer", "poet"), "no writer 'poet'"), (("--way", "slowly"), "no way 'slowly'")):
+        code, _, err = call("build", played, "--out", tmp_path / "new", *words)
+        assert code == 2
+        assert says in err
+
+
+def test_a_bank_by_key_facts_is_asked_with_key_facts(
+    call: Call, played: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Answers(monkeypatch)
+    counts = as_json(call, "build", played, "--by", "facts", "--model", "m", "--out", tmp_path / "facts")
+    assert counts["count"] == 6
+    with Bank.open(tmp_path / "facts") as bank:
+        assert {one.key for one in bank} == {"the box", "the pen", "the mug"}
+        assert bank.finder == "facts-1 student m@1"
+    search = ("search", "look for the pen on a bed", "-k", 1, "--memories", tmp_path / "facts", "--model", "m")
+    assert as_json(call, *search)["hits"][0]["key"] == "the pen"
+    assert "look for the pen on a bed" in model.asked[-1]
+    assert as_json(call, "add", played, "--memories", tmp_path / "facts", "--model", "m")["added"] == 0
+    code, _, err = call(*search[:-1], "another")
+    assert code == 2
+    assert "were found by facts-1 student m@1" in err
 
 
 def test_a_bank_that_is_not_sound_fails(call: Call, bank: Path, tmp_path: Path) -> None:

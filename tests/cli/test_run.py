@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from duomem_mlx.cli import main
+from duomem_mlx.memory import encoder
+from duomem_mlx.memory.bank import Bank
 
+from ..memory.hashing import HashingEncoder, memory
 from ..student.test_models import save_base
 
 
@@ -41,3 +44,49 @@ def test_a_person_reads_task_actions_and_verdict(
     assert "Task     " in printed.out
     assert "Not won (steps) after 2 actions" in printed.out
     assert printed.err.startswith("Next: ")
+
+
+@pytest.fixture
+def bank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(encoder, "load_encoder", lambda name: HashingEncoder())
+    with Bank.create(tmp_path / "bank", HashingEncoder()) as made:
+        made.add([memory(f"put some box on shelf {n}") for n in range(3)])
+        made.export(tmp_path / "sealed")
+    return tmp_path / "bank"
+
+
+def test_a_bank_learns_from_a_game_once(
+    words: list[str], bank: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    learning = [*words, "--memories", str(bank), "-k", "2", "--learn", "vanilla"]
+    for time in (1, 2):
+        monkeypatch.setattr(sys, "argv", learning)
+        assert main.status(main.app) == 0
+        said = capsys.readouterr().err
+        assert ("1 kept; 4 memories" if time == 1 else "nothing new; 4 memories") in said
+        with Bank.open(bank) as opened:
+            assert sorted(one.uses for one in opened) == [0, 0, 1, 1]
+            (new,) = (one for one in opened if one.source.game == "generated:3")
+            assert not new.source.won
+            assert (new.uses, new.strength, new.source.teacher) == (0, 1, words[words.index("--model") + 1])
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--memories", "sealed", "--learn", "vanilla"], "is sealed"),
+        (["--memories", "none", "--learn", "vanilla"], "no bank here that could learn"),
+        (["--memories", "bank", "--learn", "wild"], "There is no growth 'wild'"),
+    ],
+)
+def test_what_cannot_learn_is_told(
+    words: list[str],
+    bank: Path,
+    more: list[str],
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", [*words, *more])
+    assert main.status(main.app) == 2
+    assert says in capsys.readouterr().err

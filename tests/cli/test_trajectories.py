@@ -7,6 +7,8 @@ import pytest
 from duomem_mlx.cli.main import app, status
 from duomem_mlx.trajectory import Step, Trajectory, append_trajectory
 
+from ..student.test_models import save_base
+
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
@@ -91,3 +93,60 @@ def test_one_that_is_not_there_is_told(file: Path, capsys: pytest.CaptureFixture
     code, _, err = run(capsys, "show", file, "7")
     assert code == 2
     assert "holds 3 trajectories and none is '7'" in err
+
+
+WALKED = "You are in a corridor. Your task is to: walk {0} steps.\n" + "> think: on\nOK.\n> walk\nYou are in.\n" * 3
+
+
+def test_import_plays_again_and_says_what_was_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    theirs = tmp_path / "theirs.txt"
+    theirs.write_text(WALKED.format(3) + WALKED.format(5))
+    words = ("import", theirs, "--env", "tests.teachers.corridor:Corridors", "--games", "train", "--out", "taken")
+    code, out, err = run(capsys, *words)
+    assert code == 0, err
+    assert out.splitlines() == [
+        "1 of 2 trajectories kept, 1 of them replayed.",
+        "     1  does not win when it is played again",
+    ]
+    assert "trajectories stats taken" in err
+    before = Path("taken/trajectories.jsonl").read_text()
+    told = json.loads(run(capsys, *words, "--json")[1])
+    assert (told["came_in"], told["kept"], told["replayed"]) == (2, 1, 1)
+    assert told["left_out"] == {"does not win when it is played again": 1}
+    assert [line["steps"] for line in map(json.loads, before.splitlines())] == [
+        [{"action": "walk", "observation": f"You are {n} steps in.", "thought": "on"} for n in (1, 2, 3)]
+    ]
+    (listed,) = json.loads(run(capsys, "list", "taken", "--json")[1])["trajectories"]
+    assert int(listed["game"].removeprefix("train/")) % 7 == 2  # the corridors of three steps
+    assert (listed["won"], listed["teacher"]["format"]) == (True, "react")
+
+
+def test_an_import_that_keeps_nothing_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    theirs = tmp_path / "theirs.txt"
+    theirs.write_text(WALKED.format(3))
+    words = ("import", theirs, "--env", "tests.teachers.corridor:Corridors", "--out", "taken")
+    code, _, err = run(capsys, *words)
+    assert code == 1
+    assert "None of 1 trajectories was kept (1 times: its game is not at hand)" in err
+    assert "--games" in err
+    assert not Path("taken").exists()
+    assert run(capsys, *words, "--unchecked")[0] == 0
+    assert run(capsys, *words, "--format", "poem")[0] == 2
+
+
+def test_show_as_a_student_is_trained_on_it(file: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    base = save_base(tmp_path / "base")
+    (base / "model.safetensors").unlink()  # the tokenizer is enough
+    words = ("show", file, 2, "--trained", "--env", "tests.teachers.corridor:Corridors", "--model", base)
+    code, out, err = run(capsys, *words, "--prompt-style", "compact-1")
+    assert code == 0, err
+    head, *text = out.splitlines()
+    assert head.endswith(" trained")
+    assert text[0] == "You are in a corridor."
+    assert "\n".join(text).count("⟦ walk\n⟧") == 4
+    row = json.loads(run(capsys, *words, "--json")[1])["rows"][0]
+    assert "".join(said for said, trained in row["spans"] if trained).count("Thought: On.\nAction: walk") == 4
+    assert any("Say walk." in said for said, trained in row["spans"] if not trained)
+    code, _, err = run(capsys, "show", file, 2, "--trained", "--model", base)
+    assert code == 2
+    assert "This trajectory is of corridors" in err

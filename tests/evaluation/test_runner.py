@@ -68,6 +68,19 @@ def agent_for() -> Callable[[bool], Any]:
     return lambda adapter: SimpleNamespace(student=students[adapter], writer=writer)
 
 
+def acting(agent: Any) -> Any:
+    """The same student, whose every answer is an action."""
+
+    class Acts:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(agent.writer, name)
+
+        def read(self, tokens: Any) -> prompt.Reply:
+            return prompt.Reply("wait")
+
+    return SimpleNamespace(student=agent.student, writer=Acts())
+
+
 def run_in(folder: Path, world: World) -> Run:
     settings = PlaySettings(max_steps=6, max_tokens=4, width=2)
     return Run(folder, world, GAMES, "train", FakeBank(), [2, 1], seed=0, settings=settings)  # type: ignore[arg-type]
@@ -124,6 +137,20 @@ def test_a_stopped_run_goes_on_without_playing_a_game_twice(tmp_path: Path, agen
     assert sum(world.opened.values()) == 8 * len(GAMES) - len(before)
 
 
+def test_an_arm_that_was_played_before_is_no_reason_to_play_the_next_without_its_adapter(
+    tmp_path: Path, agent_for: Any
+) -> None:
+    evaluate(run_in(tmp_path, World()), [arm_named("adapter")], agent_for)
+    asked = list[bool]()
+
+    def told(adapter: bool) -> Any:
+        asked.append(adapter)
+        return agent_for(adapter)
+
+    evaluate(run_in(tmp_path, World()), [arm_named(name) for name in ("base", "adapter", "duomem")], told)
+    assert asked == [False, True]
+
+
 def test_a_torn_episode_is_named(tmp_path: Path, agent_for: Any) -> None:
     evaluate(run_in(tmp_path, World()), ARMS[:1], agent_for)
     torn = next(tmp_path.rglob("train__g2.json"))
@@ -137,6 +164,7 @@ def test_a_world_that_is_not_parallel_safe_is_played_one_game_at_a_time(tmp_path
         parallel_safe = False
 
     begun: list[str] = []
+    acted: list[tuple[str, str]] = []
 
     class Told(tiny.Echo):
         def reset(self) -> str:
@@ -144,13 +172,15 @@ def test_a_world_that_is_not_parallel_safe_is_played_one_game_at_a_time(tmp_path
             return super().reset()
 
         def step(self, action: str) -> str:
-            assert begun[-1] == self.id
+            acted.append((begun[-1], self.id))
             return super().step(action)
 
     world = Alone()
     world.open = lambda task_id: Told(task_id, int(task_id[-1]))  # type: ignore[method-assign]
-    evaluate(run_in(tmp_path, world), ARMS[:1], agent_for)
+    evaluate(run_in(tmp_path, world), ARMS[:1], lambda adapter: acting(agent_for(adapter)))
     assert begun == GAMES
+    assert len(acted) == sum(int(game[-1]) for game in GAMES)
+    assert all(last == game for last, game in acted)
 
 
 def test_episodes_of_other_games_are_not_counted(tmp_path: Path, agent_for: Any) -> None:
@@ -168,16 +198,6 @@ def test_games_that_the_world_broke_off_are_counted_apart(tmp_path: Path, agent_
                 game.step = lambda action: 1 / 0  # type: ignore[assignment, method-assign, return-value]
             return game
 
-    acting = agent_for(False)
-
-    class Acts:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(acting.writer, name)
-
-        def read(self, tokens: Any) -> prompt.Reply:
-            return prompt.Reply("wait")
-
-    agent = SimpleNamespace(student=acting.student, writer=Acts())
-    summary = evaluate(run_in(tmp_path, Broken()), ARMS[:1], lambda adapter: agent)  # type: ignore[arg-type, return-value]
+    summary = evaluate(run_in(tmp_path, Broken()), ARMS[:1], lambda adapter: acting(agent_for(adapter)))
     assert summary["arms"]["base"]["ends"]["environment"] == 1
     assert summary["arms"]["base"]["games"] == len(GAMES)

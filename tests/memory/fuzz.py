@@ -1,6 +1,6 @@
 """Sealed banks as nobody should write them: each must be read or refused with a sentence.
 
-python -m tests.memory.fuzz_sealed 20000
+python -m tests.memory.fuzz 20000
 """
 
 import hashlib
@@ -38,9 +38,9 @@ def mutate(files: dict[str, bytes], rng: random.Random) -> dict[str, bytes]:
     name = rng.choice(list(files))
     for _ in range(rng.randint(1, 3)):
         if name != VECTORS and rng.random() < 0.6:
-            changed[name] = _other_json(changed[name], name == MEMORIES, rng)
+            changed[name] = other_json(changed[name], name == MEMORIES, rng)
         else:
-            changed[name] = _other_bytes(changed[name], rng)
+            changed[name] = other_bytes(changed[name], rng)
     if name != HEAD and rng.random() < 0.9:
         head = json.loads(changed[HEAD])
         for file in (MEMORIES, VECTORS):
@@ -54,7 +54,7 @@ def mutate(files: dict[str, bytes], rng: random.Random) -> dict[str, bytes]:
     return changed
 
 
-def _other_bytes(data: bytes, rng: random.Random) -> bytes:
+def other_bytes(data: bytes, rng: random.Random) -> bytes:
     at, size = rng.randrange(len(data) + 1), rng.choice((1, 1, 2, 4, 8, 64, 1024))
     way = rng.randrange(5)
     if way == 0:
@@ -68,7 +68,7 @@ def _other_bytes(data: bytes, rng: random.Random) -> bytes:
     return data[:at] + data[at : at + size] * rng.randint(2, 200) + data[at:]
 
 
-def _other_json(data: bytes, lines: bool, rng: random.Random) -> bytes:
+def other_json(data: bytes, lines: bool, rng: random.Random) -> bytes:
     try:
         rows = [json.loads(line) for line in data.splitlines()] if lines else [json.loads(data)]
     except ValueError:
@@ -124,7 +124,7 @@ def mutate_foreign(files: dict[str, bytes], rng: random.Random) -> dict[str, byt
     if rng.random() < 0.2:
         data = b"[" + data.strip().replace(b"\n", b",") + b"]"
     for _ in range(rng.randint(1, 3)):
-        data = _other_json(data, data[:1] != b"[", rng) if rng.random() < 0.6 else _other_bytes(data, rng)
+        data = other_json(data, data[:1] != b"[", rng) if rng.random() < 0.6 else other_bytes(data, rng)
     return {"memories.jsonl": data}
 
 

@@ -9,6 +9,7 @@ import ctypes
 import mmap
 import os
 import shutil
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -112,7 +113,25 @@ def imports(folder: Path) -> Iterator[Callable[[], object]]:
     yield into
 
 
+def older_bank(folder: Path) -> None:
+    """Of format 1, which had no table of what was learnt from."""
+    small_bank(folder)
+    with sqlite3.connect(folder / "bank" / "bank.sqlite3") as db:
+        db.executescript("DROP TABLE learnt; PRAGMA user_version = 1;")
+    db.close()
+
+
+def learns(folder: Path) -> Iterator[Callable[[], object]]:
+    bank = Bank.open(folder / "bank", ENCODER)
+    ids = [one.id for one in numbered(0, 30)]
+    yield lambda: bank.change(used=ids[:4], won=True, add=numbered(40, 2), episode="e1")  # becomes format 2
+    yield lambda: bank.change(used=ids[2:6], add=numbered(3, 1), prune=(2, 0.9), episode="e2")
+    bank.change(used=ids[2:6], add=numbered(3, 1), episode="e2")  # nothing happens
+    yield lambda: bank.change(used=ids[8:10], won=True, episode="e3")
+
+
 SCENARIOS = {
+    "learns": Scenario(older_bank, learns),
     "adds": Scenario(small_bank, adds),
     "forgets": Scenario(small_bank, forgets),
     "exports": Scenario(sealed_beside, exports, "new"),

@@ -268,7 +268,7 @@ def test_verify_finds_what_was_changed_by_hand(bank: Bank) -> None:
 def test_a_newer_format_is_refused(bank: Bank) -> None:
     bank.close()
     with sqlite3.connect(bank.path / "bank.sqlite3") as db:
-        db.execute("PRAGMA user_version = 2")
+        db.execute("PRAGMA user_version = 3")
     db.close()
     with pytest.raises(DuomemError, match="Install a newer duomem-mlx"):
         Bank.open(bank.path)

@@ -16,7 +16,13 @@ from duomem_mlx.memory.bank import Bank
 from tests.memory.stopped import ENCODER, SCENARIOS
 
 ROOT = Path(__file__).parents[2]
-MOMENTS = {"adds": 100, "forgets": 100, "exports": 20, "imports": 100}  # fewer would mean that they are not counted
+MOMENTS = {
+    "learns": 50,
+    "adds": 100,
+    "forgets": 100,
+    "exports": 20,
+    "imports": 100,
+}  # fewer would mean that they are not counted
 
 
 @pytest.fixture(scope="session")

@@ -89,6 +89,36 @@ def test_adjustment_leaves_what_it_cannot_better(bank: Bank, answer: str) -> Non
     assert gone.added == ()
 
 
+def test_an_episode_is_learnt_from_once_and_a_model_is_not_asked_again(bank: Bank) -> None:
+    used = ids(bank)[:2]
+
+    def write(played: Trajectory) -> str:
+        asked.append(played.id)
+        return "Put it there."
+
+    asked = list[str]()
+    (new,) = learn(bank, WON, used, Growth(), write, episode="run/g1").added
+    assert learn(bank, WON, used, Growth(), write, episode="run/g1").added == ()
+    assert asked == [WON.id]
+    assert [(one.uses, one.wins) for one in bank if one.id in used] == [(1, 1), (1, 1)]
+    assert learn(bank, WON, used, Growth(), write, episode="run/g2").added == (new,)
+    assert bank.get(new).strength == 2
+
+
+def test_a_copy_grows_apart_from_its_bank(bank: Bank, tmp_path: Path) -> None:
+    before = bank.identity
+    bank.export(tmp_path / "sealed")
+    for place, one in (("a", bank), ("b", Bank.open(tmp_path / "sealed", ENCODER))):
+        with one.copy(tmp_path / place) as copy:
+            assert (copy.identity, copy.sealed) == (before, False)
+            learn(copy, WON, ids(copy)[:1], Growth(), episode="e")
+            assert copy.identity != before
+            assert copy.verify() == []
+        assert one.identity == before
+    with pytest.raises(UsageError, match="is there already"):
+        bank.copy(tmp_path / "a")
+
+
 def test_what_cannot_be(bank: Bank, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="There is no growth 'wild'"):
         learn(bank, WON, [], Growth("wild"))

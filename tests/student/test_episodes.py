@@ -101,6 +101,26 @@ def test_every_game_is_played_to_its_end_and_each_token_computed_once(student: t
             assert after.observation == before.outcome
 
 
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_no_more_games_are_in_play_than_there_are_seats(student: tiny.TinyStudent, width: int) -> None:
+    begun, in_play = list[str](), set[str]()
+    most = 0
+
+    def waiting() -> Any:
+        for entry in entries():
+            begun.append(entry.key)
+            in_play.add(entry.key)
+            yield entry
+
+    writer = make_writer(student.tokenizer, prompt.COMPACT, "Act.")
+    for turn in play(student, writer, waiting(), PlaySettings(max_steps=5, max_tokens=6, width=width)):
+        most = max(most, len(in_play))
+        if turn.end is not None:
+            in_play.remove(turn.key)
+    assert (most, in_play) == (width, set())
+    assert begun == [f"g{n}" for n in LENGTHS]
+
+
 def test_a_world_that_breaks_ends_its_own_game_only(student: tiny.TinyStudent) -> None:
     class Broken(tiny.Echo):
         def step(self, action: str) -> str:

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,7 @@ def test_a_full_disk_leaves_what_was_synced(tmp_path: Path, monkeypatch: pytest.
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     attempts.add(played(2))
     with pytest.raises(DuomemError, match="No space left"):
         attempts.sync()

@@ -1,0 +1,179 @@
+"""Who writes for a bank: the scripts of its memories, their better versions, and the key facts they are found by."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from duomem_mlx.cli.output import progress, say
+from duomem_mlx.environment import Environment
+
+if TYPE_CHECKING:
+    from duomem_mlx.evaluation.growing import Learning
+    from duomem_mlx.memory.bank import Bank
+    from duomem_mlx.memory.keys import Facts
+    from duomem_mlx.memory.record import Memory
+    from duomem_mlx.memory.scripts import Write
+    from duomem_mlx.memory.writing import Ask
+    from duomem_mlx.trajectory import Trajectory
+
+PLAIN, SCRIPT, STUDENT = "plain", "script", "student"
+JOURNAL = ".asked.jsonl"  # beside a bank: what a model answered for it, so that a build that was stopped goes on
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A model that can be asked. `name` tells it from all others that would answer otherwise."""
+
+    name: str
+    ask: "Ask"
+
+
+def student(model: str | None) -> Asked:
+    """The student as it is, without an adapter; it is loaded with the first question."""
+    from duomem_mlx.models_on_disk import STUDENT as DEFAULT
+    from duomem_mlx.models_on_disk import locate
+
+    located = locate(model or DEFAULT)
+
+    @cache
+    def loaded() -> "Ask":
+        from duomem_mlx.student.asking import asker
+        from duomem_mlx.student.models import load_student
+
+        return asker(load_student(model))
+
+    return Asked(f"{STUDENT} {located.name}@{located.identity[:16]}", lambda question: loaded()(question))
+
+
+# Models that write, by the name that --writer gives them. Another one, such as a remote teacher, is a line here: a
+# function of the value of --model.
+MODELS: dict[str, Callable[[str | None], Asked]] = {STUDENT: student}
+
+
+def asked_by(writer: str, model: str | None) -> Asked | None:
+    """The model behind a writer's name; None for the writers that need none. Raises UsageError for another name."""
+    from duomem_mlx.errors import UsageError
+
+    if writer in (PLAIN, SCRIPT):
+        return None
+    if writer not in MODELS:
+        names = ", ".join((PLAIN, SCRIPT, *MODELS))
+        raise UsageError(f"There is no writer {writer!r}.", f"Choose one of {names}.")
+    return MODELS[writer](model)
+
+
+def journaled(asked: Asked, bank: Path) -> Asked:
+    """The same, with its answers kept beside a bank."""
+    from duomem_mlx.memory.writing import remembered
+
+    journal = bank.with_name(bank.name + JOURNAL)
+    say(f"What {asked.name} answers is kept in {journal}.")
+    return replace(asked, ask=remembered(asked.ask, asked.name, journal))
+
+
+def script_writer(environment: Environment, writer: str, way: str, asked: Asked | None) -> "Write | None":
+    """What makes the script of a game; None for the actions in a row, which games of other worlds have anyway unless
+    a model writes. Raises UsageError for an unknown way."""
+    from duomem_mlx.errors import UsageError
+    from duomem_mlx.memory.scripts import plain_script
+    from duomem_mlx.memory.writing import WAYS
+    from duomem_mlx.memory.writing import writer as writer_of
+
+    if way not in WAYS:
+        raise UsageError(f"There is no way {way!r} of writing.", f"Choose one of {', '.join(WAYS)}.")
+    if asked is not None:
+        return writer_of(asked.ask, way)
+    describe = None if writer == PLAIN else getattr(environment, "describe", None)
+    if describe is None:
+        return None
+    return lambda played: (describe if played.environment == environment.name else plain_script)(played)
+
+
+def facts_finder(asked: Asked) -> "tuple[str, Facts]":
+    """The name of a finder, and what it finds key facts with."""
+    from duomem_mlx.memory.writing import FACTS_PROMPT, finder
+
+    return f"{FACTS_PROMPT} {asked.name}", finder(asked.ask)
+
+
+def ready(bank: "Bank", model: str | None) -> "Bank":
+    """The bank, with the finder it was made with where it is found by key facts. Raises UsageError when these are of
+    another model than `--model` names: a bank must not choose what is loaded."""
+    from duomem_mlx.errors import UsageError
+    from duomem_mlx.memory.keys import FACTS
+
+    if bank.by == FACTS:
+        finders = dict(facts_finder(make(model)) for make in MODELS.values())
+        if bank.finder not in finders:
+            raise UsageError(
+                f"The key facts of {bank.path} were found by {bank.finder or 'nobody knows whom'}.",
+                "Name that model with --model, or build the bank by task.",
+            )
+        bank.facts = finders[bank.finder]
+    return bank
+
+
+def learning(environment: Environment, policy: str) -> "Learning":
+    """How a bank learns from play: scripts are the environment's own, and the student that played rewrites. Raises
+    UsageError for an unknown policy."""
+    from duomem_mlx.errors import UsageError
+    from duomem_mlx.evaluation.growing import Learning
+    from duomem_mlx.memory.growth import ADJUSTMENT, POLICIES, Growth
+
+    if policy not in POLICIES:
+        raise UsageError(f"There is no growth {policy!r}.", f"Choose one of {', '.join(POLICIES)}.")
+
+    def rewriter(agent: Any) -> Any:
+        from duomem_mlx.memory.writing import rewriter as rewriter_of
+        from duomem_mlx.student.asking import asker
+
+        return rewriter_of(asker(agent.student))
+
+    describe = getattr(environment, "describe", None)
+    return Learning(Growth(policy), describe, rewriter if policy == ADJUSTMENT else None)
+
+
+def _memory(trajectory: "Trajectory", write: "Write", by: str, facts: "Facts | None") -> "Memory | None":
+    """None where no script was written, or it is not fit to be kept."""
+    from duomem_mlx.errors import DuomemError
+    from duomem_mlx.memory.record import check
+    from duomem_mlx.memory.scripts import memory_of
+    from duomem_mlx.memory.writing import NoScript
+
+    try:
+        memory = memory_of(trajectory, write, by, facts)
+    except NoScript as error:
+        say(f"Left out: {error.what}")
+        return None
+    try:
+        check(memory, f"The memory of {trajectory.id}")
+    except DuomemError as error:
+        say(f"Left out: {error.what}")
+        return None
+    return memory
+
+
+def memories_of(
+    trajectories: "Sequence[Trajectory]",
+    environment: "Environment",
+    by: str,
+    form: str,
+    write: "Write | None",
+    facts: "Facts | None",
+) -> "tuple[list[Memory], int]":
+    """Their memories, and how many had nothing in them or were too large to be kept."""
+    from duomem_mlx.memory.scripts import in_form
+
+    if others := sum(t.environment != environment.name for t in trajectories):
+        say(f"{others} trajectories are not of {environment.name}.")
+    formed = in_form(write, form)
+    memories, left_out = list["Memory"](), 0
+    with progress("Writing", len(trajectories)) as advance:
+        for number, trajectory in enumerate(trajectories, 1):
+            made = _memory(trajectory, formed, by, facts)
+            memories += [made] if made else []
+            left_out += not made
+            advance(number, "scripts")
+    return memories, left_out
