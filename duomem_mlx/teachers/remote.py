@@ -81,15 +81,13 @@ class RemoteModel:
         self._secret = key if key is not None and len(key) >= SHORTEST_SECRET else None
         self._limit = OLD_LIMIT
         # The client would take these from OPENAI_* of the environment, and send them to whatever endpoint this is.
-        nobody: dict[str, Any] = {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit()}
-        if key is None:
-            nobody["Authorization"] = openai.Omit()
+        unsent = ("OpenAI-Organization", "OpenAI-Project", *(("Authorization",) if key is None else ()))
+        self._headers: dict[str, Any] = {name: openai.Omit() for name in unsent}
         self._client = openai.OpenAI(
             api_key=key or "none",
             base_url=endpoint.base_url,
             timeout=endpoint.timeout_s,
             max_retries=0,
-            default_headers=nobody,
         )
 
     def ask(self, messages: Messages, temperature: float | None) -> Answer:
@@ -126,7 +124,7 @@ class RemoteModel:
     def _body(self, words: Mapping[str, Any], deadline: float) -> str:
         """The text of the answer, read piece by piece: a server that drips must not hold a game up for ever."""
         create: Any = self._client.chat.completions.with_streaming_response.create
-        with create(model=self.endpoint.model, **words) as response:
+        with create(model=self.endpoint.model, extra_headers=self._headers, **words) as response:
             pieces: list[bytes] = []
             try:
                 for piece in response.iter_bytes():

@@ -63,7 +63,7 @@ class Waiting:
 
     def silent_since(self, asked: float) -> bool:
         """Whether nobody had an answer since `asked`, seconds of the clock."""
-        return self._answered is None or self._answered < asked
+        return self._answered is None or self._answered <= asked
 
     def out_of_patience(self, asked: float, retry_after_s: float | None) -> bool:
         """Whether a request first made at `asked` is to be given up."""
