@@ -48,7 +48,7 @@ def plan_for(
             attempts=attempts,
             tokens=round((spent.tokens_in + spent.tokens_out) * share),
             cost=round(spent.cost * share, 2),
-            hours=round(attempts * seconds_an_attempt / max(1, min(width, len(left))) / 3600, 3),
+            hours=round(attempts * seconds_an_attempt / max(1, min(width, len(left))) / 3600, 6),
         )
 
     rest = [rules.attempts - len(outcomes) for outcomes in left]

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,8 @@ def far() -> Iterator[server.Endpoint]:
         yield running
 
 
-def play(folder: Path, url: str, rules: Rules, limits: Limits | None = None) -> Asker:
-    """All games at once against `url`, waiting for milliseconds where it would wait for seconds."""
+def play(folder: Path, url: str, rules: Rules, limits: Limits | None = None, games: Sequence[str] = GAMES) -> Asker:
+    """Eight games at once against `url`, waiting for milliseconds where it would wait for seconds."""
     budget = Budget(limits or Limits())
     asker = Asker(
         RemoteModel(Endpoint(url, "big", timeout_s=1.0), server.KEY),
@@ -57,7 +57,7 @@ def play(folder: Path, url: str, rules: Rules, limits: Limits | None = None) -> 
         return attempt(world, game, teacher, {"kind": "remote", "model": "big"}, 30)
 
     with attempts_in(folder) as attempts:
-        play_together(GAMES, attempts, rules, one, lambda done: None, WIDTH, asker.waiting.clock.stop)
+        play_together(games, attempts, rules, one, lambda done: None, WIDTH, asker.waiting.clock.stop)
     asker.journal.close()
     return asker
 
@@ -108,15 +108,16 @@ def test_every_fault_for_500_requests_and_more(far: server.Endpoint, tmp_path: P
 @pytest.mark.parametrize(
     ("limits", "option"),
     [
-        (Limits(max_tokens=20_000), "--max-total-tokens"),
-        (Limits(price_in=100.0, price_out=1000.0, max_cost=4.0), "--max-cost"),
+        (Limits(max_tokens=8_000), "--max-total-tokens"),
+        (Limits(price_in=100.0, price_out=1000.0, max_cost=1.5), "--max-cost"),
     ],
 )
 def test_a_budget_is_kept_to_within_the_requests_under_way(
     far: server.Endpoint, tmp_path: Path, limits: Limits, option: str
 ) -> None:
     far.choose = server.mixed(("no choices", "429", "no action"), 0.2)
-    asker = play(tmp_path, far.url, Rules(attempts=4), limits)
+    games = GAMES[:20]
+    asker = play(tmp_path, far.url, Rules(attempts=3), limits, games)
     assert asker.reached == option
     used, most = asker.budget.spent, 110 * WIDTH
     if limits.max_tokens:
@@ -128,8 +129,8 @@ def test_a_budget_is_kept_to_within_the_requests_under_way(
     assert used.tokens_in + used.tokens_out == billed
 
     before = paid(tmp_path)
-    play(tmp_path, far.url, Rules(attempts=4))  # with no limit it goes on to the end
-    assert {t.game for t in read_trajectories(tmp_path)} == WINNABLE
+    play(tmp_path, far.url, Rules(attempts=3), games=games)  # with no limit it goes on to the end
+    assert {t.game for t in read_trajectories(tmp_path)} == WINNABLE & set(games)
     assert paid(tmp_path)[: len(before)] == before
     assert len(paid(tmp_path)) == far.answered + far.faults["no action"]
 
@@ -185,9 +186,9 @@ def wait_for_answers(far: server.Endpoint, number: int) -> None:
 
 def test_killed_in_the_middle_it_asks_for_nothing_twice(far: server.Endpoint, tmp_path: Path) -> None:
     far.answer = slowly
-    folder, chance = tmp_path / "taught", random.Random(3)
-    for _ in range(4):
-        running = start(folder, far.url, "--attempts", "2")
+    folder, chance, words = tmp_path / "taught", random.Random(3), ("--attempts", "2", "--limit", "24")
+    for _ in range(3):
+        running = start(folder, far.url, *words)
         wait_for_answers(far, far.answered + chance.randrange(5, 40))
         running.kill()
         running.communicate()
@@ -198,7 +199,7 @@ def test_killed_in_the_middle_it_asks_for_nothing_twice(far: server.Endpoint, tm
         }
         time.sleep(0.1)  # what was under way when it was killed
         far.requests.clear()
-    running = start(folder, far.url, "--attempts", "2")
+    running = start(folder, far.url, *words)
     assert running.wait(60) == 0
     asked = [
         (request["messages"][1]["content"].rpartition(" ")[2].rstrip("."), request["temperature"], request["messages"])
@@ -207,7 +208,9 @@ def test_killed_in_the_middle_it_asks_for_nothing_twice(far: server.Endpoint, tm
     again = {(game, 1 if temperature == 0 else 2, fingerprint(messages)) for game, temperature, messages in asked}
     assert len(again) == len(asked)
     assert not again & known
-    assert Counter(t.game for t in read_trajectories(folder)) == Counter(WINNABLE)
+    games = {line["game"] for line in paid(folder)}
+    assert len(games) == 24
+    assert Counter(t.game for t in read_trajectories(folder)) == Counter(WINNABLE & games)
     places = Counter((line["game"], line["attempt"], line["turn"]) for line in paid(folder))
     assert set(places.values()) == {1}
     assert played_tokens(folder) == 110 * len(paid(folder))
@@ -271,7 +274,7 @@ def test_what_it_used_is_told_live_and_kept(
 def test_a_budget_may_grow_from_call_to_call(
     far: server.Endpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("--base-url", far.url, "--limit", "10", "--out", "taught", "--batch-size", "2")
+    words = ("--base-url", far.url, "--limit", "10", "--attempts", "2", "--out", "taught", "--batch-size", "2")
     assert teach(*words, "--max-total-tokens", "2000") == 0
     assert "--max-total-tokens is reached" in capsys.readouterr().err
     asked = far.asked
@@ -285,13 +288,14 @@ def test_a_plan_says_what_it_takes_and_what_it_played_is_kept(
     far: server.Endpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     far.answer = slowly
-    words = ("--base-url", far.url, "--solutions", "2", "--attempts", "4", "--out", "taught", "--price-in", "10")
+    words = ("--base-url", far.url, "--limit", "10", "--solutions", "2", "--attempts", "4", "--out", "taught")
+    words = (*words, "--price-in", "10")
     assert teach(*words, "--plan", "--json") == 0
     planned = json.loads(capsys.readouterr().out)
-    assert (planned["games"], planned["probed"]) == (40, 3)
+    assert (planned["games"], planned["probed"]) == (10, 3)
     won = sum(1 for line in lines(Path("taught/trajectories.jsonl")))
-    assert planned["least"]["attempts"] == 40 * 2 - won
-    assert planned["most"]["attempts"] == 40 * 4 - 3
+    assert planned["least"]["attempts"] == 10 * 2 - won
+    assert planned["most"]["attempts"] == 10 * 4 - 3
     share = planned["most"]["attempts"] / 3
     assert planned["most"]["tokens"] == pytest.approx(far.answered * 110 * share, abs=1)
     assert planned["most"]["cost"] == pytest.approx(far.answered * 0.001 * share, abs=0.01)
