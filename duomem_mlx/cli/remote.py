@@ -159,9 +159,10 @@ def note(budget: "Budget", asker: Any = None) -> str:
     if budget.limits.price_in or budget.limits.price_out:
         parts.append(f"cost {spent.cost:.2f}")
     if faults:
-        parts.append(f"{faults} faults")
+        last = f" (last: {asker.last_fault})" if asker is not None and asker.last_fault else ""
+        parts.append(f"{faults} faults{last}")
     if asker is not None and asker.under_way:
-        parts.append(f"{asker.under_way} asked")
+        parts.append(f"{asker.under_way} under way")
     return ", ".join(parts)
 
 

@@ -39,7 +39,7 @@ class Asker:
         self.budget = budget
         self.waiting = waiting
         self.reached: str | None = None  # the option whose limit ended the run
-        self.last_fault = ""
+        self.last_fault = ""  # its kind
         self._asking = 0
         self._lock = threading.Lock()
 
@@ -64,7 +64,7 @@ class Asker:
                 answer = self._ask(messages, temperature)
             except Fault as fault:
                 faults += 1
-                self.last_fault = f"{fault.kind}: {fault}"
+                self.last_fault = fault.kind
                 self.journal.add_fault(place, fault.kind, fault.tokens_in, fault.tokens_out)
                 self._judge(fault, first_asked)
                 self.waiting.after_fault(faults, fault.retry_after_s)
@@ -106,12 +106,17 @@ class Asker:
             raise DuomemError(
                 f"The endpoint refuses what it is asked ({fault.kind}: {fault}).", "Check --base-url and --model."
             )
-        if self.waiting.out_of_patience(first_asked, fault.retry_after_s):
-            too_long = (fault.retry_after_s or 0.0) > self.waiting.policy.longest_asked_s
-            if too_long or self.waiting.silent_since(first_asked):
-                wait = f" and asks for {fault.retry_after_s:.0f} s of quiet" if too_long else ""
-                raise DuomemError(
-                    f"The endpoint does not answer{wait} ({fault.kind}: {fault}).",
-                    "Call again when it is back: no answer is lost.",
-                )
-            raise GivenUp("environment")
+        if (fault.retry_after_s or 0.0) > self.waiting.policy.longest_asked_s:
+            raise DuomemError(
+                f"The endpoint asks for {fault.retry_after_s:.0f} s of quiet ({fault.kind}: {fault}).",
+                "Call again then: no answer is lost.",
+            )
+        if self.waiting.out_of_patience(first_asked, known):
+            if known and not self.waiting.silent_since(first_asked):
+                raise GivenUp("environment")
+            raise DuomemError(
+                f"The endpoint does not answer ({fault.kind}: {fault}).",
+                "Call again when it is back: no answer is lost."
+                if known
+                else "Check --base-url, and that it is running.",
+            )

@@ -1,5 +1,6 @@
 """Every answer that was paid for, on disk before it is used: a run that was killed asks for none of them again."""
 
+import fcntl
 import json
 import os
 import threading
@@ -34,20 +35,25 @@ class Journal:
     def __init__(self, path: Path, budget: Budget) -> None:
         """Reads what is there and lets `budget` count it; a last line that a killed run left torn is cut.
 
-        Raises DuomemError when another line is not whole, or the file cannot be written.
+        Raises DuomemError when another line is not whole, the file cannot be written, or another process has it.
         """
         self.path = path
         self.budget = budget
         self._lock = threading.Lock()
         self._answers: dict[tuple[Place, str], Answer] = {}
-        self._file: BinaryIO | None = None
-        mend_tail(path)
-        if path.is_file():
-            with path.open(encoding="utf-8", errors="replace") as lines:
-                for number, line in enumerate(lines, 1):
-                    self._read(line, f"Line {number} of {path}")
         with disk_faults(path):
-            self._file = path.open("ab", buffering=0)
+            self._file: BinaryIO | None = path.open("ab", buffering=0)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise DuomemError(
+                f"Another process plays into {path.parent}.", "Wait for it, or choose another --out."
+            ) from None
+        mend_tail(path)
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            for number, line in enumerate(lines, 1):
+                self._read(line, f"Line {number} of {path}")
 
     def find(self, place: Place, messages: Messages) -> Answer | None:
         """The answer that was given there to these very messages."""

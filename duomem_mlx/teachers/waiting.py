@@ -15,6 +15,7 @@ class WaitPolicy:
     longest_s: float = 60.0
     longest_asked_s: float = 900.0  # a longer Retry-After is not waited for
     patience_s: float = 900.0  # without one answer; then the endpoint counts as gone
+    first_patience_s: float = 120.0  # the same as long as there never was one: then it is likelier a wrong address
 
 
 class Clock:
@@ -65,10 +66,10 @@ class Waiting:
         """Whether nobody had an answer since `asked`, seconds of the clock."""
         return self._answered is None or self._answered <= asked
 
-    def out_of_patience(self, asked: float, retry_after_s: float | None) -> bool:
-        """Whether a request first made at `asked` is to be given up."""
-        waited = self.clock.now() - asked
-        return waited >= self.policy.patience_s or (retry_after_s or 0.0) > self.policy.longest_asked_s
+    def out_of_patience(self, asked: float, known: bool) -> bool:
+        """Whether a request first made at `asked` is to be given up. `known`: the endpoint did answer once."""
+        most = self.policy.patience_s if known else self.policy.first_patience_s
+        return self.clock.now() - asked >= most
 
     def after_fault(self, faults: int, retry_after_s: float | None) -> None:
         """Wait after the `faults`-th fault in a row of one request; a Retry-After holds back all others too."""

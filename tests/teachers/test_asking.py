@@ -70,10 +70,26 @@ def test_an_endpoint_that_is_away_for_a_minute_is_waited_for(tmp_path: Path, kin
 
 
 def test_one_that_is_away_for_good_is_told_in_the_end(tmp_path: Path) -> None:
-    found = asker(tmp_path, lambda t: Fault("connection", "refused"))
+    found = asker(tmp_path, lambda t: Fault("connection", "refused") if t else WALK, takes_s=1.0)
+    found.answer(PLACE, ASKED, 0)
     with pytest.raises(DuomemError, match=r"does not answer \(connection: refused\). Call again when it is back"):
-        found.answer(PLACE, ASKED, 0)
+        found.answer(PLACE._replace(turn=1), ASKED, 0)
     assert 900 <= asked_at(found)[-1] <= 1000
+
+
+def test_one_that_never_answered_is_told_sooner(tmp_path: Path) -> None:
+    found = asker(tmp_path, lambda t: Fault("truncated", "no JSON"))
+    with pytest.raises(DuomemError, match=r"does not answer \(truncated: no JSON\). Check --base-url"):
+        found.answer(PLACE, ASKED, 0)
+    assert 120 <= asked_at(found)[-1] <= 180
+
+
+def test_two_processes_do_not_play_into_one_folder(tmp_path: Path) -> None:
+    first = asker(tmp_path, lambda t: WALK)
+    with pytest.raises(DuomemError, match="Another process"):
+        asker(tmp_path, lambda t: WALK)
+    first.journal.close()
+    asker(tmp_path, lambda t: WALK)
 
 
 def test_one_request_that_fails_while_others_are_answered_is_given_up_alone(tmp_path: Path) -> None:
@@ -129,6 +145,7 @@ def test_a_refusal_after_good_answers_ends_the_attempt_alone(tmp_path: Path, kin
     with pytest.raises(GivenUp) as given_up:
         found.answer(PLACE._replace(turn=1), ASKED, 0)
     assert given_up.value.end == end
+    found.journal.close()
     again = asker(tmp_path, lambda t: Fault(kind, "no", final=True))  # in a new process too
     with pytest.raises(GivenUp):
         again.answer(PLACE._replace(turn=1), ASKED, 0)
@@ -199,7 +216,9 @@ def test_a_torn_last_line_is_cut_and_another_is_told(tmp_path: Path) -> None:
     file = tmp_path / "answers.jsonl"
     whole = file.read_bytes()
     file.write_bytes(whole[:-5])
-    assert asker(tmp_path, lambda t: WALK).budget.spent.answers == 1
+    again = asker(tmp_path, lambda t: WALK)
+    assert again.budget.spent.answers == 1
+    again.journal.close()
     file.write_bytes(whole[:9] + b"\n" + whole)
     with pytest.raises(DuomemError, match=r"Line 1 of .* is no answer"):
         asker(tmp_path, lambda t: WALK)

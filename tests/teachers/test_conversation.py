@@ -33,7 +33,10 @@ def played(folder: Path, speaker: Speaker, manner: Manner | None = None, number:
     budget = Budget(Limits())
     asker = Asker(speaker, Journal(folder / "answers.jsonl", budget), budget, Waiting())
     teacher = RemoteTeacher(asker, manner or Manner(), Corridors.instructions, "train/1", number)
-    return attempt(Corridors(), "train/1", teacher, {"kind": "remote"}, 30)
+    try:
+        return attempt(Corridors(), "train/1", teacher, {"kind": "remote"}, 30)
+    finally:
+        asker.journal.close()
 
 
 def test_the_conversation_holds_task_observations_and_its_own_words(tmp_path: Path) -> None:
