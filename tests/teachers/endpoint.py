@@ -125,6 +125,7 @@ FAULTS: dict[str, Fault] = {
     "too long": lambda h: h.error(400, "This model's maximum context length is 8", code="context_length_exceeded"),
 }
 PASSING = tuple(list(FAULTS)[1:15])  # after these the same is asked again
+SLOW = ("hang", "drip")
 SILLY = ("no action", "null content", "never stops", "cut action")  # these are answers, and paid for
 
 
@@ -168,12 +169,13 @@ def walk(request: dict[str, Any]) -> str:
 
 
 def mixed(faults: tuple[str, ...], share: float, seed: int = 1) -> Callable[[int], str]:
-    """Each of `faults` at least once among the first requests, then at random in the given share of all."""
+    """Each of `faults` at least once among the first requests, the quick ones at random in the given share of all."""
     chance = random.Random(seed)
+    quick = [name for name in faults if name not in SLOW]
 
     def choose(number: int) -> str:
         if number % 3 == 1 and number // 3 < len(faults):
             return faults[number // 3]
-        return chance.choice(faults) if chance.random() < share else "good"
+        return chance.choice(quick) if chance.random() < share else "good"
 
     return choose

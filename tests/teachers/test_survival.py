@@ -178,7 +178,7 @@ def slowly(request: dict[str, Any]) -> str:
 
 
 def wait_for_answers(far: server.Endpoint, number: int) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while far.answered < number:
         assert time.monotonic() < end, "the endpoint was not asked"
         time.sleep(0.005)
@@ -200,7 +200,7 @@ def test_killed_in_the_middle_it_asks_for_nothing_twice(far: server.Endpoint, tm
         time.sleep(0.3)  # what was under way when it was killed
         far.requests.clear()
     running = start(folder, far.url, *words)
-    assert running.wait(60) == 0
+    assert running.wait(180) == 0
     asked = [
         (request["messages"][1]["content"].rpartition(" ")[2].rstrip("."), request["temperature"], request["messages"])
         for request in far.requests
@@ -222,7 +222,7 @@ def test_ctrl_c_saves_what_was_played(far: server.Endpoint, tmp_path: Path) -> N
     running = start(folder, far.url)
     wait_for_answers(far, 60)
     running.send_signal(signal.SIGINT)
-    told = running.communicate(timeout=30)[1]
+    told = running.communicate(timeout=120)[1]
     assert running.returncode == 130
     assert "the same command again goes on" in told
     assert "Traceback" not in told
@@ -236,7 +236,7 @@ def test_the_key_is_nowhere(far: server.Endpoint, tmp_path: Path, fault: str) ->
     far.answer = lambda request: f"Thought: {server.KEY}\nAction: walk"
     folder = tmp_path / "taught"
     running = start(folder, far.url, "--limit", "3", DUOMEM_DEBUG="1", OPENAI_LOG="debug")
-    out, err = running.communicate(timeout=60)
+    out, err = running.communicate(timeout=120)
     assert running.returncode == (0 if fault == "good" else 1), err
     assert far.headers_seen[0]["authorization"] == f"Bearer {server.KEY}"
     assert server.KEY not in out + err
@@ -287,15 +287,14 @@ def test_a_budget_may_grow_from_call_to_call(
 def test_a_plan_says_what_it_takes_and_what_it_played_is_kept(
     far: server.Endpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    far.answer = slowly
-    words = ("--base-url", far.url, "--limit", "10", "--solutions", "2", "--attempts", "4", "--out", "taught")
+    words = ("--base-url", far.url, "--limit", "6", "--solutions", "2", "--attempts", "4", "--out", "taught")
     words = (*words, "--price-in", "10")
     assert teach(*words, "--plan", "--json") == 0
     planned = json.loads(capsys.readouterr().out)
-    assert (planned["games"], planned["probed"]) == (10, 3)
+    assert (planned["games"], planned["probed"]) == (6, 3)
     won = sum(1 for line in lines(Path("taught/trajectories.jsonl")))
-    assert planned["least"]["attempts"] == 10 * 2 - won
-    assert planned["most"]["attempts"] == 10 * 4 - 3
+    assert planned["least"]["attempts"] == 6 * 2 - won
+    assert planned["most"]["attempts"] == 6 * 4 - 3
     share = planned["most"]["attempts"] / 3
     assert planned["most"]["tokens"] == pytest.approx(far.answered * 110 * share, abs=1)
     assert planned["most"]["cost"] == pytest.approx(far.answered * 0.001 * share, abs=0.01)
