@@ -39,7 +39,8 @@ class Journal:
         """
         self.path = path
         self.budget = budget
-        self._lock = threading.Lock()
+        self._lock, self._syncing = threading.Lock(), threading.Lock()
+        self._written = self._synced = 0  # lines, of this process
         self._answers: dict[tuple[Place, str], Answer] = {}
         with disk_faults(path):
             self._file: BinaryIO | None = path.open("ab", buffering=0)
@@ -71,24 +72,35 @@ class Journal:
         self._count_fault(kind, tokens_in, tokens_out)
 
     def close(self) -> None:
-        with self._lock:
+        """Whoever waits for an answer still finds that it is not kept any more."""
+        with self._syncing, self._lock:
             if self._file is not None:
+                with disk_faults(self.path):
+                    os.fsync(self._file.fileno())
+                self._synced = self._written
                 self._file.close()
                 self._file = None
 
     def _append(self, record: dict[str, Any]) -> None:
         line = (json.dumps({"format": FORMAT, **record}, ensure_ascii=True) + "\n").encode()
-        with self._lock, disk_faults(self.path):
-            if self._file is None:
-                raise OSError("the run is over")
-            start = self._file.seek(0, os.SEEK_END)
-            try:
-                while line:
-                    line = line[self._file.write(line) :]
-                os.fsync(self._file.fileno())
-            except OSError:
-                os.truncate(self.path, start)
-                raise
+        with disk_faults(self.path):
+            with self._lock:
+                if (file := self._file) is None:
+                    raise OSError("the run is over")
+                start = file.seek(0, os.SEEK_END)
+                try:
+                    while line:
+                        line = line[file.write(line) :]
+                except OSError:
+                    os.truncate(self.path, start)
+                    raise
+                self._written += 1
+                mine = self._written
+            with self._syncing:  # whoever waited here finds that one sync served several
+                if self._synced < mine:
+                    upto = self._written
+                    os.fsync(file.fileno())
+                    self._synced = upto
 
     def _read(self, line: str, where: str) -> None:
         try:

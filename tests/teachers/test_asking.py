@@ -1,7 +1,10 @@
 """What is asked again, for how long, and what is not: with a clock that only goes when somebody waits."""
 
 import json
+import os
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -205,7 +208,8 @@ def test_an_answer_is_on_disk_before_it_is_used(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("duomem_mlx.teachers.journal.os.fsync", full)
     with pytest.raises(DuomemError, match="No space left"):
         found.answer(PLACE, ASKED, 0)
-    assert (tmp_path / "answers.jsonl").read_bytes() == b""
+    assert found.journal.find(PLACE, ASKED) is None
+    assert found.budget.spent.answers == 0
 
 
 def test_a_torn_last_line_is_cut_and_another_is_told(tmp_path: Path) -> None:
@@ -233,3 +237,24 @@ def test_nothing_is_asked_once_it_is_stopped(tmp_path: Path) -> None:
     with pytest.raises(Stopped):
         found.answer(PLACE, ASKED, 0)
     assert asked_at(found) == []
+
+
+def test_answers_that_come_together_are_synced_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = asker(tmp_path, lambda t: WALK)
+    synced: list[bytes] = []
+    fsync = os.fsync
+
+    def slow(handle: int) -> None:
+        time.sleep(0.05)
+        fsync(handle)
+        synced.append((tmp_path / "answers.jsonl").read_bytes())
+
+    monkeypatch.setattr("duomem_mlx.teachers.journal.os.fsync", slow)
+
+    def answer(turn: int) -> bool:
+        found.answer(PLACE._replace(turn=turn), ASKED, 0)
+        return f'"turn": {turn},'.encode() in synced[-1]  # on disk, whoever saw to it
+
+    with ThreadPoolExecutor(20) as pool:
+        assert all(pool.map(answer, range(20)))
+    assert len(synced) < 10
