@@ -72,7 +72,7 @@ class Journal:
         self._count_fault(kind, tokens_in, tokens_out)
 
     def close(self) -> None:
-        """Whoever waits for an answer still finds that it is not kept any more."""
+        """Sync and close; an answer that comes later is refused, and so not used."""
         with self._syncing, self._lock:
             if self._file is not None:
                 with disk_faults(self.path):
