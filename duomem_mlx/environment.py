@@ -40,8 +40,9 @@ class Game(Protocol):
 @runtime_checkable
 class Environment(Protocol):
     """A world of games. Beyond these names it may offer `kind(task_id)`, `place(task_id)`, `refused(observation)`,
-    `cause(episode)`, `normalise(action)`, `shorten(text)`, `teacher()`, `describe(trajectory)` and
-    `parallel_safe`; a game may offer `valid_commands()`, `snapshot()` and `restore(state)`."""
+    `cause(episode)`, `normalise(action)`, `shorten(text)`, `teacher()`, `varied_teacher(seed)`,
+    `describe(trajectory)` and `parallel_safe`; a game may offer `valid_commands()`, `snapshot()` and
+    `restore(state)`."""
 
     name: str
     instructions: str  # how to act: the system text and the action forms
@@ -53,7 +54,9 @@ class Environment(Protocol):
 
 
 class Teacher(Protocol):
-    """Plays from the task and the observations alone."""
+    """Plays from the task and the observations alone. Beyond these names it may offer `thought` (what went with its
+    last action), `tokens` ({"in": …, "out": …}), `gave_up_for` (the trajectory's end when it gives up, "lost" without
+    it) and `replayed_seconds` (of an attempt, spent on it in an earlier call)."""
 
     def begin(self, task: str, opening: str) -> None:
         """A new game; `task` is one sentence, `opening` the text that `reset` gave."""
@@ -131,8 +134,19 @@ def stratified(tasks: Iterable[tuple[str, str]]) -> list[str]:
     return [task_id for _, _, task_id in sorted(placed)]
 
 
-def teacher_of(environment: Environment) -> Teacher:
-    """The environment's own teacher. Raises UsageError when it has none."""
+def teacher_of(environment: Environment, seed: int | None = None) -> Teacher:
+    """The environment's own teacher; with a seed one that goes about it in another way, the same for the same seed.
+
+    Raises UsageError when it has none.
+    """
+    if seed is not None:
+        vary = getattr(environment, "varied_teacher", None)
+        if vary is None:
+            raise UsageError(
+                f"The teacher of {environment.name!r} knows one way only.", "Leave out --attempts and --solutions."
+            )
+        varied: Teacher = vary(seed)
+        return varied
     make = getattr(environment, "teacher", None)
     if make is None:
         raise UsageError(

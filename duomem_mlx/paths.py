@@ -106,7 +106,7 @@ def append_json(path: Path, values: Iterable[Any]) -> None:
                 while lines:
                     lines = lines[file.write(lines) :]
                 os.fsync(file.fileno())
-            except OSError:
+            except BaseException:  # Ctrl-C as well
                 os.truncate(path, start)
                 raise
 

@@ -6,15 +6,78 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from duomem_mlx.cli import options, output, wiring
+from duomem_mlx.cli import options, output, remote, wiring
 
 if TYPE_CHECKING:
-    from duomem_mlx.environment import Environment, Teacher
+    from duomem_mlx.environment import Environment
+    from duomem_mlx.teachers.course import Play
 
-SEARCH, REMOTE = "search", "remote"
+SEARCH = "search"
+ATTEMPTS = 5  # at a game, for each solution that is wanted
 
 TeacherName = Annotated[
-    str, typer.Option("--teacher", metavar="search", help="Who plays: the environment's own searcher.")
+    str,
+    typer.Option(
+        "--teacher",
+        metavar="search|remote",
+        help="Who plays: the environment's own searcher, or a model behind an endpoint of OpenAI's kind.",
+    ),
+]
+BaseUrl = Annotated[
+    str | None,
+    typer.Option("--base-url", metavar="URL", help="remote: the endpoint, as far as before /chat/completions."),
+]
+RemoteModelName = Annotated[
+    str | None, typer.Option("--model", metavar="NAME", help="remote: what the endpoint calls its model.")
+]
+KeyVariable = Annotated[
+    str | None,
+    typer.Option("--api-key-env", metavar="NAME", help="remote: the environment variable that holds the key."),
+]
+MostAttempts = Annotated[
+    int | None,
+    typer.Option(
+        "--attempts",
+        min=1,
+        metavar="N",
+        help="Attempts at a game, at most [default: 5 for each solution; search: 1 for one].",
+    ),
+]
+Solutions = Annotated[
+    int, typer.Option("--solutions", min=1, metavar="N", help="Different ways of winning to keep of each game.")
+]
+Width = Annotated[int, typer.Option("--batch-size", min=1, metavar="N", help="remote: games played at once.")]
+AnswerTokens = Annotated[
+    int, typer.Option("--max-tokens", min=1, metavar="N", help="remote: tokens an answer, thoughts included.")
+]
+Temperatures = Annotated[
+    str,
+    typer.Option(
+        "--temp",
+        metavar="T,…",
+        help="remote: temperature of each attempt, the last one of all further; none leaves it to the endpoint.",
+    ),
+]
+Thoughts = Annotated[
+    bool, typer.Option("--keep-thoughts", help="remote: keep a thinking model's thoughts in the trajectories.")
+]
+PriceIn = Annotated[
+    float, typer.Option("--price-in", min=0, metavar="MONEY", help="remote: price of a million tokens read.")
+]
+PriceOut = Annotated[
+    float, typer.Option("--price-out", min=0, metavar="MONEY", help="remote: price of a million tokens written.")
+]
+MaxCost = Annotated[
+    float | None, typer.Option("--max-cost", min=0, metavar="MONEY", help="remote: stop when this is spent.")
+]
+MaxTotalTokens = Annotated[
+    int | None, typer.Option("--max-total-tokens", min=1, metavar="N", help="remote: stop after so many tokens.")
+]
+MaxHours = Annotated[
+    float | None, typer.Option("--max-hours", min=0, metavar="H", help="remote: stop this call after so long.")
+]
+Plan = Annotated[
+    bool, typer.Option("--plan", help="remote: play three games, say what the rest takes in hours and money, and stop.")
 ]
 
 
@@ -25,7 +88,22 @@ def teach(
     env: options.Env = "household",
     teacher: TeacherName = SEARCH,
     limit: options.Limit = None,
+    attempts: MostAttempts = None,
+    solutions: Solutions = 1,
     max_steps: options.MaxSteps = 30,
+    base_url: BaseUrl = None,
+    model: RemoteModelName = None,
+    api_key_env: KeyVariable = None,
+    batch_size: Width = 8,
+    temp: Temperatures = "0,0.7",
+    max_tokens: AnswerTokens = 4096,
+    keep_thoughts: Thoughts = False,
+    price_in: PriceIn = 0.0,
+    price_out: PriceOut = 0.0,
+    max_cost: MaxCost = None,
+    max_total_tokens: MaxTotalTokens = None,
+    max_hours: MaxHours = None,
+    plan: Plan = False,
     seed: options.Seed = 0,
     out: options.Out = None,
     overwrite: options.Overwrite = False,
@@ -33,19 +111,33 @@ def teach(
 ) -> None:
     """Let a teacher play games and keep the trajectories of those it wins.
 
-    Writes trajectories.jsonl, failures.jsonl (attempts that were not won) and summary.json. The same command again
-    goes on where it stopped.
+    Writes trajectories.jsonl (every way in which a game was won), failures.jsonl, repeats.jsonl (won the same way
+    again) and summary.json; a remote teacher's answers are in answers.jsonl before they are used. The same command
+    again goes on where it stopped, and pays for no answer twice.
     """
-    from duomem_mlx.environment import ordered
-    from duomem_mlx.errors import DuomemError
+    from duomem_mlx.environment import ordered, teacher_of
+    from duomem_mlx.errors import DuomemError, UsageError
     from duomem_mlx.paths import claim_run, write_json
-    from duomem_mlx.teachers.attempts import NOT_WON, WON, attempts_in, summary_of
-    from duomem_mlx.teachers.record import attempt
+    from duomem_mlx.teachers.attempts import AGAIN, NOT_WON, WON, attempts_in, summary_of
+    from duomem_mlx.teachers.budget import Limits
+    from duomem_mlx.teachers.course import Rules, play_in_turn
+    from duomem_mlx.teachers.journal import JOURNAL
     from duomem_mlx.trajectory import measures
 
     started = time.perf_counter()
     environment = wiring.open_environment(env, games_dir, engine)
-    player = teacher_named(teacher, environment)
+    far: remote.RemoteOptions | None = None
+    if teacher == remote.REMOTE:
+        limits = Limits(price_in, price_out, max_cost, max_total_tokens, max_hours)
+        far = remote.chosen(base_url, model, max_tokens, api_key_env, limits, temp, keep_thoughts, batch_size)
+    elif teacher != SEARCH:
+        raise UsageError(f"There is no teacher {teacher!r}.", "Use --teacher search or --teacher remote.")
+    elif plan or base_url or model:
+        raise UsageError("--plan, --base-url and --model are for a remote teacher.", "Add --teacher remote.")
+    most = attempts or (ATTEMPTS * solutions if far or solutions > 1 else 1)
+    if far is None:
+        teacher_of(environment, seed if most > 1 else None)
+    rules = Rules(most, solutions)
     tasks = ordered(environment, games, limit)
     settings = {
         "env": env,
@@ -53,48 +145,61 @@ def teach(
         "games": games,
         "teacher": teacher,
         "limit": limit,
+        "attempts": rules.attempts,
+        "solutions": solutions,
         "max_steps": max_steps,
         "seed": seed,
+        **(far.settings() if far else {}),
     }
-    folder = claim_run(out, "teach", settings, (WON, NOT_WON, "summary.json"), overwrite)
-    with attempts_in(folder) as attempts, output.progress("Teaching", len(tasks)) as advance:
-        left = [task for task in tasks if task not in attempts.done]
-        if len(left) < len(tasks):
-            output.say(f"{len(tasks) - len(left)} of {len(tasks)} games were played before; going on.")
-        won = sum(outcome.won for outcome in attempts.done.values())
-        for number, task in enumerate(left, len(tasks) - len(left) + 1):
-            trajectory = attempt(environment, task, player, {"kind": teacher}, max_steps)
-            attempts.add(trajectory)
-            won += trajectory.won
-            advance(number, f"{won} won")
-    summary = summary_of([attempts.done[task] for task in tasks])
-    write_json(folder / "summary.json", {"format": 1, **summary})
+    outputs = (WON, AGAIN, NOT_WON, JOURNAL, "summary.json")
+    folder = claim_run(out, "teach", settings, outputs, overwrite)
+    played: remote.Played | None = None
+    with attempts_in(folder) as kept, output.progress("Teaching", len(tasks)) as advance:
+        if before := sum(rules.done(kept.done.get(task, ())) for task in tasks):
+            output.say(f"{before} of {len(tasks)} games were played before; going on.")
+        if far is not None:
+            played = remote.play(far, environment, tasks, folder, kept, rules, max_steps, advance, plan)
+        else:
+            play = searcher(environment, seed, max_steps)
+            play_in_turn(tasks, kept, rules, play, lambda done: advance(done, f"{len(kept.won)} won"))
+    used = played.record() if played else {}
+    seconds = round(time.perf_counter() - started, 1)
+    if plan and played:
+        remote.show_plan(played, seconds, json)
+        return
+    summary = summary_of([kept.done[task] for task in tasks if task in kept.done])
+    write_json(folder / "summary.json", {"format": 1, **summary, **used})
+    if played:
+        remote.tell(played, left=sum(not rules.done(kept.done.get(task, ())) for task in tasks))
     if not summary["won"]:
         raise DuomemError(
             f"None of {summary['games']} games was won in {max_steps} steps.",
-            f"Look at one with `duomem-mlx trajectories show {folder / 'failures.jsonl'}`.",
+            f"Look at one with `duomem-mlx trajectories show {folder / NOT_WON}`."
+            if summary["games"]
+            else "Nothing was played to its end; raise the budget.",
         )
-    seconds = round(time.perf_counter() - started, 1)
     if json:
-        output.result({**summary, "seconds": seconds, "trajectories": str(folder / WON)})
+        output.result({**summary, **used, "seconds": seconds, "trajectories": str(folder / WON)})
         return
     _print(summary, seconds, folder)
-    if any(measures(attempts.done[task].split) for task in tasks):
+    if any(measures(kept.done[task][0].split) for task in tasks if task in kept.done):
         output.hint(f"duomem-mlx trajectories stats {folder}   (these games are for evaluation: do not train on them)")
     else:
         output.hint(f"duomem-mlx memories build {folder}   or   duomem-mlx train {folder}")
 
 
-def teacher_named(name: str, environment: "Environment") -> "Teacher":
-    """Who plays. Raises UsageError when there is no such teacher, or the environment has none of its own."""
+def searcher(environment: "Environment", seed: int, max_steps: int) -> "Play":
+    """The environment's own teacher: its usual way at the first attempt, other ways at all further ones."""
     from duomem_mlx.environment import teacher_of
-    from duomem_mlx.errors import UsageError
+    from duomem_mlx.paths import digest
+    from duomem_mlx.teachers.record import attempt
+    from duomem_mlx.trajectory import Trajectory
 
-    if name == SEARCH:
-        return teacher_of(environment)
-    if name == REMOTE:
-        raise UsageError("The remote teacher is not in this version yet.", "Use --teacher search.")
-    raise UsageError(f"There is no teacher {name!r}.", "Use --teacher search.")
+    def play(game: str, number: int) -> Trajectory:
+        way = None if number == 1 else int(digest([seed, game, number])[:12], 16)
+        return attempt(environment, game, teacher_of(environment, way), {"kind": SEARCH}, max_steps)
+
+    return play
 
 
 def _print(summary: dict[str, Any], seconds: float, folder: Path) -> None:
@@ -118,4 +223,4 @@ def _print(summary: dict[str, Any], seconds: float, folder: Path) -> None:
         output.say(f"Not won: {lost['task']} ({lost['game']}, {lost['steps']} steps)")
     if len(summary["not_won"]) > 5:
         output.say(f"… and {len(summary['not_won']) - 5} more, all in {folder / 'summary.json'}.")
-    output.say(f"{summary['won']} trajectories in {folder} after {seconds} s.")
+    output.say(f"{summary['solutions']} trajectories in {folder} after {seconds} s.")

@@ -141,6 +141,12 @@ class Household:
 
         return cast(Teacher, SearchTeacher())
 
+    def varied_teacher(self, seed: int) -> Teacher:
+        """The teacher with habits of its own: where it looks first, which of several things and places it takes."""
+        from duomem_mlx.household.teacher.search import Habits, SearchTeacher
+
+        return cast(Teacher, SearchTeacher(habits=Habits(seed)))
+
     def describe(self, trajectory: Trajectory) -> str:
         """A script of what was done, in roles instead of numbers."""
         from duomem_mlx.household.teacher.script import describe

@@ -12,6 +12,7 @@ from duomem_mlx.trajectory import Trajectory, read_trajectories, to_record
 
 WON = "trajectories.jsonl"
 NOT_WON = "failures.jsonl"
+AGAIN = "repeats.jsonl"  # won by the very actions of an earlier attempt
 SYNC_EVERY_S = 1.0  # a sync costs milliseconds, a household game hardly more
 
 
@@ -25,10 +26,12 @@ class Outcome(NamedTuple):
     won: bool
     end: str
     steps: int
+    id: str  # the trajectory's, which follows from game and actions
 
 
 class Attempts:
-    """Trajectories of one folder: games won in `trajectories.jsonl`, all others in `failures.jsonl`."""
+    """Trajectories of one folder: each way in which a game was won once in `trajectories.jsonl`, the same way again in
+    `repeats.jsonl`, all others in `failures.jsonl`."""
 
     def __init__(self, folder: Path) -> None:
         """Reads what is there; last lines that a killed run left torn are cut.
@@ -36,34 +39,51 @@ class Attempts:
         Raises DuomemError naming the line when one before them is not whole.
         """
         self.folder = folder
-        self.done: dict[str, Outcome] = {}  # by game; only what is synced
-        self._waiting: list[Trajectory] = []
+        self.done: dict[str, list[Outcome]] = {}  # by game; only what is synced
+        self.won: set[str] = set()  # games, those that wait for the disk too
+        self._waiting: list[tuple[str, Trajectory]] = []
+        self._ways: set[str] = set()  # ids of all that won
         self._synced = time.monotonic()
-        for name in (WON, NOT_WON):
+        for name in (WON, AGAIN, NOT_WON):
             mend_tail(folder / name)
             if (folder / name).is_file() and (folder / name).stat().st_size:
-                self._remember(read_trajectories(folder / name))
+                for trajectory in read_trajectories(folder / name):
+                    self._remember(trajectory)
 
     def add(self, trajectory: Trajectory) -> None:
         """Keep an attempt. It is on disk after the next `sync`, which comes by itself about once a second.
 
         Raises DuomemError when the disk refuses; what was synced before stays whole.
         """
-        self._waiting.append(trajectory)
+        self._waiting.append((self._file_of(trajectory), trajectory))
         if time.monotonic() - self._synced >= SYNC_EVERY_S:
             self.sync()
 
     def sync(self) -> None:
-        """Write and sync what waits."""
-        waiting, self._waiting = self._waiting, []
-        for name, won in ((WON, True), (NOT_WON, False)):
-            append_json(self.folder / name, [to_record(trajectory) for trajectory in waiting if trajectory.won is won])
-        self._remember(waiting)
+        """Write and sync what waits; what the disk refuses goes on waiting."""
+        for name in (WON, AGAIN, NOT_WON):
+            batch = [trajectory for file, trajectory in self._waiting if file == name]
+            append_json(self.folder / name, [to_record(trajectory) for trajectory in batch])
+            self._waiting = [(file, trajectory) for file, trajectory in self._waiting if file != name]
+            for trajectory in batch:
+                self._remember(trajectory)
         self._synced = time.monotonic()
 
-    def _remember(self, trajectories: Sequence[Trajectory] | Iterator[Trajectory]) -> None:
-        for t in trajectories:
-            self.done[t.game] = Outcome(t.game, t.split, t.kind, t.task, t.won, t.end, len(t.steps))
+    def _file_of(self, trajectory: Trajectory) -> str:
+        if not trajectory.won:
+            return NOT_WON
+        known = len(self._ways)
+        self._ways.add(trajectory.id)
+        self.won.add(trajectory.game)
+        return WON if len(self._ways) > known else AGAIN
+
+    def _remember(self, t: Trajectory) -> None:
+        if t.won:
+            self._ways.add(t.id)
+            self.won.add(t.game)
+        self.done.setdefault(t.game, []).append(
+            Outcome(t.game, t.split, t.kind, t.task, t.won, t.end, len(t.steps), t.id)
+        )
 
 
 @contextmanager
@@ -76,22 +96,32 @@ def attempts_in(folder: Path) -> Iterator[Attempts]:
         attempts.sync()
 
 
-def summary_of(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Counts over attempts: games, won, `success` (0 to 1), mean steps of the games won (None without one), the same
-    by kind under `by_type`, and the games not won."""
-    kinds = sorted({outcome.kind for outcome in outcomes})
+def ways_won(outcomes: Sequence[Outcome]) -> int:
+    """In how many different ways a game was won."""
+    return len({outcome.id for outcome in outcomes if outcome.won})
+
+
+def summary_of(games: Sequence[Sequence[Outcome]]) -> dict[str, Any]:
+    """Counts over games, each given as its attempts (at least one): games, won, `success` (0 to 1), `solutions`
+    (different ways of winning), `attempts`, mean steps of the solutions (None without one), the same by kind under
+    `by_type`, and the last attempts of the games not won."""
+    kinds = sorted({attempts[0].kind for attempts in games})
+    lost = [attempts[-1] for attempts in games if not ways_won(attempts)]
     return {
-        **_counts(outcomes),
-        "by_type": {kind: _counts([o for o in outcomes if o.kind == kind]) for kind in kinds},
-        "not_won": [{"game": o.game, "task": o.task, "end": o.end, "steps": o.steps} for o in outcomes if not o.won],
+        **_counts(games),
+        "by_type": {kind: _counts([game for game in games if game[0].kind == kind]) for kind in kinds},
+        "not_won": [{"game": o.game, "task": o.task, "end": o.end, "steps": o.steps} for o in lost],
     }
 
 
-def _counts(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    won = [outcome.steps for outcome in outcomes if outcome.won]
+def _counts(games: Sequence[Sequence[Outcome]]) -> dict[str, Any]:
+    steps = {outcome.id: outcome.steps for attempts in games for outcome in attempts if outcome.won}
+    won = sum(ways_won(attempts) > 0 for attempts in games)
     return {
-        "games": len(outcomes),
-        "won": len(won),
-        "success": round(len(won) / len(outcomes), 4),
-        "steps_mean_won": round(fmean(won), 2) if won else None,
+        "games": len(games),
+        "won": won,
+        "success": round(won / len(games), 4) if games else 0.0,
+        "solutions": len(steps),
+        "attempts": sum(map(len, games)),
+        "steps_mean_won": round(fmean(steps.values()), 2) if steps else None,
     }

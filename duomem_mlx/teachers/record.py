@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from duomem_mlx.environment import Environment, Game, Teacher, check_game
+from duomem_mlx.environment import Environment, Teacher, check_game
 from duomem_mlx.trajectory import Step, Trajectory
 
 
@@ -17,8 +17,10 @@ def attempt(
 ) -> Trajectory:
     """One attempt of `teacher` at a game, at most `max_steps` actions long.
 
-    It ends with `won`; with `lost` when the game was over without being won or the teacher gave up; or with `steps`.
-    `seconds` is wall time from opening the game on; `teacher_record` is kept as it is.
+    It ends with `won`; with `lost` when the game was over without being won or the teacher gave up (unless that says
+    another end); with `steps`; or with `environment` when the game raised, told as what followed the last action.
+    `seconds` is wall time from opening the game on, with what the teacher spent on this attempt in an earlier call;
+    `teacher_record` is kept as it is.
     """
     start = time.perf_counter()
     game = environment.open(game_id)
@@ -26,15 +28,18 @@ def attempt(
     opening = game.reset()
     teacher.begin(game.task, opening)
     steps: list[Step] = []
-    gave_up = False
-    while not (game.done or gave_up) and len(steps) < max_steps:
+    end: str | None = None
+    while end is None and not game.done and len(steps) < max_steps:
         action = teacher.act()
         if action is None:
-            gave_up = True
+            end = getattr(teacher, "gave_up_for", "lost")
             continue
-        observation = game.step(action)
+        try:
+            observation = game.step(action)
+        except Exception as error:  # a user's world may raise anything; what was played and paid for is kept
+            observation, end = f"{type(error).__name__}: {error}", "environment"
         teacher.observe(action, observation)
-        steps.append(Step(action, observation))
+        steps.append(Step(action, observation, getattr(teacher, "thought", None)))
     kind: Callable[[str], str] = getattr(environment, "kind", lambda _: "")
     return Trajectory(
         environment=environment.name,
@@ -46,13 +51,8 @@ def attempt(
         steps=tuple(steps),
         won=game.won,
         score=game.score,
-        end=_end(game, gave_up),
+        end="won" if game.won else end or ("lost" if game.done else "steps"),
         teacher=dict(teacher_record),
-        seconds=round(time.perf_counter() - start, 4),
+        seconds=round(time.perf_counter() - start + getattr(teacher, "replayed_seconds", 0.0), 4),
+        tokens=dict(tokens) if (tokens := getattr(teacher, "tokens", None)) else None,
     )
-
-
-def _end(game: Game, gave_up: bool) -> str:
-    if game.won:
-        return "won"
-    return "lost" if game.done or gave_up else "steps"

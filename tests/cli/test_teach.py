@@ -82,7 +82,10 @@ def test_nothing_won_is_a_failure_that_says_where_to_look(capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--teacher", "remote"], "remote teacher is not in this version yet"),
+        (["--teacher", "remote"], "needs --base-url and --model"),
+        (["--teacher", "remote", "--base-url", "localhost:1", "--model", "m"], "--base-url is no address"),
+        (["--plan"], "Add --teacher remote"),
+        (["--solutions", "2", "--attempts", "3"], "knows one way only"),
         (["--teacher", "oracle"], "There is no teacher 'oracle'"),
         (["--games", "valid_seen"], "'valid_seen' holds no games"),
         (["--env", "tests.teachers.corridor:Unteachable"], "has no teacher of its own"),

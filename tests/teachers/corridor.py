@@ -70,3 +70,15 @@ class Corridors:
 
 class Unteachable(Corridors):
     teacher = None  # type: ignore[assignment]
+
+
+class Signed(Corridor):
+    def reset(self) -> str:
+        return f"{super().reset()} A sign says {self.id}."
+
+
+class SignedCorridors(Corridors):
+    """No two games of these look the same."""
+
+    def open(self, task_id: str) -> Corridor:
+        return Signed(task_id)

@@ -7,6 +7,7 @@ from duomem_mlx.errors import DuomemError
 from duomem_mlx.teachers import attempts as module
 from duomem_mlx.teachers.attempts import Attempts, attempts_in, summary_of
 from duomem_mlx.teachers.record import attempt
+from duomem_mlx.teachers.scripted import ScriptedTeacher
 from duomem_mlx.trajectory import Trajectory, read_trajectories
 from tests.teachers.corridor import Corridors, Walker
 
@@ -84,10 +85,32 @@ def test_the_summary_counts_by_kind(tmp_path: Path) -> None:
             attempts.add(played(number))
     summary = summary_of(list(attempts.done.values()))
     assert (summary["games"], summary["won"], summary["success"]) == (10, 8, 0.8)
+    assert (summary["attempts"], summary["solutions"]) == (10, 8)
     assert summary["steps_mean_won"] == pytest.approx((2 + 3 + 4 + 5 + 7 + 1 + 2 + 3) / 8, abs=0.005)
     assert {kind: (c["won"], c["games"]) for kind, c in summary["by_type"].items()} == {"long": (3, 4), "short": (5, 6)}
     assert [lost["game"] for lost in summary["not_won"]] == ["train/0", "train/5"]
 
 
 def test_nothing_won_has_no_mean() -> None:
-    assert summary_of([module.Outcome("g", "train", "k", "t", False, "lost", 3)])["steps_mean_won"] is None
+    assert summary_of([[module.Outcome("g", "train", "k", "t", False, "lost", 3, "id")]])["steps_mean_won"] is None
+
+
+def walked(*actions: str) -> Trajectory:
+    return attempt(Corridors(), "train/1", ScriptedTeacher(actions), {"kind": "scripted"}, 30)
+
+
+def test_each_way_of_winning_is_kept_once(tmp_path: Path) -> None:
+    ways = [("walk", "walk"), ("walk", "jump", "walk"), ("walk", "walk"), ("jump",)]
+    with attempts_in(tmp_path) as attempts:
+        for way in ways[:2]:
+            attempts.add(walked(*way))
+    with attempts_in(tmp_path) as attempts:
+        for way in ways[2:]:
+            attempts.add(walked(*way))
+    assert [t.actions for t in read_trajectories(tmp_path)] == ways[:2]
+    assert [t.actions for t in read_trajectories(tmp_path / "repeats.jsonl")] == [ways[0]]
+    again = Attempts(tmp_path)
+    assert len(again.done["train/1"]) == 4
+    summary = summary_of([again.done["train/1"]])
+    assert (summary["games"], summary["won"], summary["solutions"], summary["attempts"]) == (1, 1, 2, 4)
+    assert summary["steps_mean_won"] == 2.5

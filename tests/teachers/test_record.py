@@ -4,7 +4,7 @@ from duomem_mlx.errors import DuomemError
 from duomem_mlx.teachers.record import attempt
 from duomem_mlx.teachers.scripted import ScriptedTeacher
 from duomem_mlx.trajectory import Step, Trajectory, from_record, to_record
-from tests.teachers.corridor import Corridors
+from tests.teachers.corridor import Corridor, Corridors
 
 
 def played(game: str, *actions: str, max_steps: int = 30) -> Trajectory:
@@ -48,3 +48,18 @@ def test_a_world_whose_games_lack_something_is_told() -> None:
 
     with pytest.raises(DuomemError, match="lacks id, task, reset"):
         attempt(Halves(), "train/1", ScriptedTeacher([]), {"kind": "scripted"}, 30)
+
+
+def test_a_world_that_breaks_ends_the_attempt_and_what_was_played_is_kept() -> None:
+    class Breaks(Corridors):
+        def open(self, task_id: str) -> Corridor:
+            game = super().open(task_id)
+            walk = game.step
+            game.step = lambda action: walk(action) if action == "walk" else {}[action]  # type: ignore[method-assign]
+            return game
+
+    teacher = ScriptedTeacher(["walk", "fall", "walk"])
+    t = attempt(Breaks(), "train/3", teacher, {"kind": "scripted"}, 30)
+    assert (t.end, t.won) == ("environment", False)
+    assert t.steps[-1] == Step("fall", "KeyError: 'fall'")
+    assert len(t.steps) == 2

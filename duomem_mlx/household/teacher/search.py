@@ -4,7 +4,9 @@ It remembers the room, and at every turn chooses anew: carry on with what it hol
 at the place that is best to look at next. So it can also take over in the middle of another's game.
 """
 
+import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from duomem_mlx.household.teacher.places import Places, observed_places
 from duomem_mlx.household.teacher.seen import Room, class_of, number_of
@@ -13,11 +15,29 @@ from duomem_mlx.household.teacher.task import Goal, read_task
 TOOLS = {"clean": "sinkbasin", "heat": "microwave", "cool": "fridge"}
 
 
+SPREAD = 4.0  # how many times cheaper or dearer a habit makes the look into a place
+
+
+@dataclass(frozen=True)
+class Habits:
+    """Likes and dislikes that follow from a seed: what is as good as something else is chosen by them, and they bend
+    the order of searching. They stay the same through a game, so what was begun is carried on."""
+
+    seed: int
+
+    def liking(self, *names: str) -> float:
+        """0 to 1, from the least liked to the best."""
+        digest = hashlib.blake2b("/".join((str(self.seed), *names)).encode(), digest_size=6).digest()
+        return int.from_bytes(digest, "big") / 2.0**48
+
+
 class SearchTeacher:
     """environment.Teacher for ALFWorld's six kinds of task. What it does follows from the texts alone."""
 
-    def __init__(self, places: Places | None = None) -> None:
+    def __init__(self, places: Places | None = None, habits: Habits | None = None) -> None:
+        """`habits`: none, and it does what takes the fewest steps on average."""
         self.chances = places or observed_places()
+        self.habits = habits
         self.goal: Goal | None = None
         self.room = Room("")
 
@@ -55,14 +75,14 @@ class SearchTeacher:
         known = [(thing, place) for thing, place in self.room.things(goal.thing) if place != kept]
         if not known:
             return self._look_for(goal.thing)
-        thing, place = min(known, key=lambda pair: self._steps_to(pair[1]))
+        thing, place = min(known, key=lambda pair: (-self._liking(*pair), self._steps_to(pair[1])))
         return self._reach(place) or f"take {thing} from {place}"
 
     def _light(self, lamp: str) -> str | None:
         known = [(thing, place) for thing, place in self.room.things(lamp) if f"use {thing}" not in self.room.refused]
         if not known:
             return self._look_for(lamp)
-        thing, place = min(known, key=lambda pair: pair[1] not in self.room.here)
+        thing, place = min(known, key=lambda pair: (pair[1] not in self.room.here, -self._liking(*pair)))
         return self._go(place) or f"use {thing}"
 
     def _treat(self, held: str, treatment: str) -> str | None:
@@ -110,7 +130,11 @@ class SearchTeacher:
                 saved = 1.0
             if goal.lamp:
                 saved = self.chances.chance(goal.lamp, kind)
-        return self._steps_to(place) / chance - saved
+        bent = SPREAD ** (1 - 2 * self._liking(thing, place)) if self.habits else 1.0
+        return self._steps_to(place) / chance * bent - saved
+
+    def _liking(self, *names: str) -> float:
+        return self.habits.liking(*names) if self.habits else 0.0
 
     def _steps_to(self, place: str) -> float:
         """Expected steps until one stands there and it is open."""
@@ -129,7 +153,10 @@ class SearchTeacher:
         return [place for place in self.room.places if class_of(place) == kind]
 
     def _nearest(self, places: Iterable[str], first: str | None = None) -> list[str]:
-        return sorted(places, key=lambda place: (place != first, self._steps_to(place), number_of(place)))
+        def key(place: str) -> tuple[float, ...]:
+            return (place != first, -self._liking(place), self._steps_to(place), number_of(place))
+
+        return sorted(places, key=key)
 
     # -- how to get there ------------------------------------------------------------------------------------
 

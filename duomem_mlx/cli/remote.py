@@ -1,0 +1,200 @@
+"""The remote teacher of `duomem-mlx teach`: its options put together, what it uses told while it plays."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from duomem_mlx.cli import output
+
+if TYPE_CHECKING:
+    from duomem_mlx.environment import Environment
+    from duomem_mlx.teachers.attempts import Attempts
+    from duomem_mlx.teachers.budget import Budget, Limits
+    from duomem_mlx.teachers.conversation import Manner
+    from duomem_mlx.teachers.course import Rules
+    from duomem_mlx.teachers.plan import Estimate, Plan
+    from duomem_mlx.teachers.remote import Endpoint
+
+REMOTE = "remote"
+
+
+@dataclass(frozen=True)
+class RemoteOptions:
+    """What a call says of a remote teacher."""
+
+    endpoint: "Endpoint"
+    key_variable: str | None
+    limits: "Limits"
+    manner: "Manner"
+    width: int  # games at once
+
+    def settings(self) -> dict[str, Any]:
+        """What the outcome depends on. Neither key nor price, nor the address: an endpoint may move, a budget grow."""
+        return {"model": self.endpoint.model, "max_tokens": self.endpoint.max_tokens, **asdict(self.manner)}
+
+
+def chosen(
+    base_url: str | None,
+    model: str | None,
+    max_tokens: int,
+    key_variable: str | None,
+    limits: "Limits",
+    temperatures: str,
+    keep_thoughts: bool,
+    width: int,
+) -> RemoteOptions:
+    """Raises UsageError for what is missing or wrong, the key included."""
+    from duomem_mlx.errors import UsageError
+    from duomem_mlx.teachers.conversation import Manner
+    from duomem_mlx.teachers.remote import Endpoint, key_from
+
+    if base_url is None or model is None:
+        raise UsageError(
+            "A remote teacher needs --base-url and --model.",
+            "For example --base-url http://localhost:8080/v1 --model big.",
+        )
+    if limits.max_cost is not None and not (limits.price_in or limits.price_out):
+        raise UsageError(
+            "--max-cost is given and no price.", "Say what a million tokens cost with --price-in and --price-out."
+        )
+    key_from(key_variable)
+    manner = Manner(parse_temperatures(temperatures), keep_thoughts)
+    return RemoteOptions(Endpoint(base_url, model, max_tokens), key_variable, limits, manner, width)
+
+
+def parse_temperatures(text: str) -> tuple[float | None, ...]:
+    """Temperatures out of `0,0.7` or `none`. Raises UsageError for anything else."""
+    from duomem_mlx.errors import UsageError
+
+    try:
+        found = tuple(None if part.strip() == "none" else float(part) for part in text.split(","))
+    except ValueError:
+        found = (-1.0,)
+    if not all(value is None or 0 <= value <= 2 for value in found):
+        raise UsageError(
+            f"--temp is {text!r}.", "Give numbers from 0 to 2 with commas between, or none to leave it to the endpoint."
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class Played:
+    """What a run with a remote teacher used, and why it stopped before its end if it did."""
+
+    budget: "Budget"
+    reached: str | None
+    plan: "Plan | None"
+
+    def record(self) -> dict[str, Any]:
+        spent = self.budget.spent
+        used = {"answers": spent.answers, "tokens_in": spent.tokens_in, "tokens_out": spent.tokens_out}
+        return {"spent": {**used, "cost": round(spent.cost, 4)}, "faults": self.budget.faults, "stopped": self.reached}
+
+
+def play(
+    options: RemoteOptions,
+    environment: "Environment",
+    tasks: Sequence[str],
+    folder: Path,
+    attempts: "Attempts",
+    rules: "Rules",
+    max_steps: int,
+    advance: Callable[[int, str], None],
+    plan: bool,
+) -> Played:
+    """Let the remote teacher play, or with `plan` only as much as tells what the rest will take."""
+    from duomem_mlx.teachers.asking import Asker
+    from duomem_mlx.teachers.budget import Budget
+    from duomem_mlx.teachers.conversation import RemoteTeacher
+    from duomem_mlx.teachers.course import Rules, play_together
+    from duomem_mlx.teachers.journal import JOURNAL, Journal
+    from duomem_mlx.teachers.plan import PROBE_GAMES, plan_for
+    from duomem_mlx.teachers.record import attempt
+    from duomem_mlx.teachers.remote import RemoteModel, key_from
+    from duomem_mlx.teachers.waiting import Waiting
+    from duomem_mlx.trajectory import Trajectory
+
+    model = RemoteModel(options.endpoint, key_from(options.key_variable))
+    budget = Budget(options.limits)
+    journal = Journal(folder / JOURNAL, budget)
+    waiting = Waiting()
+    asker = Asker(model, journal, budget, waiting)
+
+    def one(game: str, number: int) -> Trajectory:
+        teacher = RemoteTeacher(asker, options.manner, environment.instructions, game, number)
+        temperature = options.manner.temperature(number)
+        record = {"kind": REMOTE, "model": options.endpoint.model, "temperature": temperature}
+        known = {name: value for name, value in record.items() if value is not None}
+        return attempt(environment, game, teacher, known, max_steps)
+
+    told: tuple[int, str] = (-1, "")
+
+    def watch(done: int) -> None:
+        nonlocal told
+        if told != (now := (done, note(budget, asker))):
+            told = now
+            advance(*now)
+
+    parallel = getattr(environment, "parallel_safe", True)
+    width = options.width if parallel else 1
+    chosen, until = (tasks[:PROBE_GAMES], Rules(attempts=1)) if plan else (tasks, rules)
+    try:
+        play_together(chosen, attempts, until, one, watch, width, waiting.clock.stop)
+    finally:
+        journal.close()
+        model.close()
+    made = None
+    if plan and attempts.done:
+        seconds = budget.spent.answer_seconds / sum(map(len, attempts.done.values()))
+        made = plan_for(tasks, attempts.done, rules, budget.spent, seconds, width)
+    return Played(budget, asker.reached, made)
+
+
+def note(budget: "Budget", asker: Any = None) -> str:
+    """What was used so far, in a few words."""
+    spent = budget.spent
+    faults = sum(budget.faults.values())
+    parts = [f"{spent.answers} answers", f"{spent.tokens_in + spent.tokens_out:,} tokens"]
+    if budget.limits.price_in or budget.limits.price_out:
+        parts.append(f"cost {spent.cost:.2f}")
+    if faults:
+        last = f" (last: {asker.last_fault})" if asker is not None and asker.last_fault else ""
+        parts.append(f"{faults} faults{last}")
+    if asker is not None and asker.under_way:
+        parts.append(f"{asker.under_way} under way")
+    return ", ".join(parts)
+
+
+def tell(played: Played, left: int) -> None:
+    """What it took, what went wrong on the way, and what stopped it."""
+    output.say(f"{note(played.budget).capitalize()}.")
+    if faults := played.budget.faults:
+        told = ", ".join(f"{kind} {count}" for kind, count in faults.items())
+        output.say(f"What went wrong and was got over: {told}.")
+    if played.reached:
+        output.say(f"{played.reached} is reached, {left} games are left; the same command with a larger one goes on.")
+
+
+def show_plan(played: Played, seconds: float, json: bool) -> None:
+    """Raises DuomemError when the probe came to nothing."""
+    from duomem_mlx.errors import DuomemError
+
+    plan = played.plan
+    if plan is None:
+        raise DuomemError(
+            "The probe came to no end, so nothing can be said.", f"Raise {played.reached or 'the budget'}."
+        )
+    if json:
+        output.result({**asdict(plan), **played.record(), "seconds": seconds})
+        return
+
+    def row(name: str, e: "Estimate") -> tuple[str, ...]:
+        return (name, str(e.attempts), f"{e.tokens:,}", f"{e.cost:.2f}", f"{e.hours:.2f}")
+
+    output.table(
+        ("", "attempts", "tokens", "cost", "hours"),
+        [row("every attempt wins", plan.least), row("all attempts are needed", plan.most)],
+    )
+    output.say(f"{plan.games} games are left; judged by {plan.probed} attempts, which are kept.")
+    output.hint("the same command without --plan")
