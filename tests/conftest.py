@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from duomem_mlx.blas import load_openblas
 from duomem_mlx.errors import DuomemError
@@ -35,6 +36,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if sys.platform == "linux":
         os.environ.setdefault("MLX_DISABLE_COMPILE", "1")  # there it calls g++ while running, and gains nothing
     load_openblas()  # before any test imports MLX
+    busy = [HealthCheck.too_slow]  # a machine with other work fails no test
+    settings.register_profile("busy", parent=settings(), deadline=None, suppress_health_check=busy)
+    settings.load_profile("busy")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -133,13 +133,15 @@ def replayed(transcript: Transcript, games: GamesAtHand) -> Trajectory | str:
         try:
             world = games.environment.open(game)
             turns = turns_of(_from_opening(transcript.said, world.task, world.reset()))
+            ends = set[str]()
             for actions in _spellings(games.environment, turns):
                 played = attempt(
                     games.environment, game, ScriptedTeacher(actions), _teacher(transcript, True), len(actions)
                 )
                 if played.won:
                     return _with_thoughts(played, turns)
-            reason = NOT_WON if turns else NO_ACTION
+                ends.add(played.end)
+            reason = (BROKEN if "environment" in ends else NOT_WON) if turns else NO_ACTION
         except Exception:  # a user's world may raise anything; the other records must go on
             reason = BROKEN
     return reason

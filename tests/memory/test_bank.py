@@ -205,13 +205,13 @@ def test_opening_and_listing_load_neither_mlx_nor_an_encoder(bank: Bank) -> None
 
 
 def test_nothing_there_or_something_else_there(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="There is no bank at"):
+    with pytest.raises(UsageError, match="There is no bank"):
         Bank.open(tmp_path / "nowhere")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter").touch()
     with pytest.raises(UsageError, match="is there already"):
         Bank.create(tmp_path / "full", ENCODER)
-    with pytest.raises(UsageError, match="There is no bank at"):
+    with pytest.raises(UsageError, match="There is no bank"):
         Bank.open(tmp_path / "full")
     (tmp_path / "empty").mkdir()
     Bank.create(tmp_path / "empty", ENCODER).close()
