@@ -4,7 +4,7 @@
 #
 #   scripts/reproduce.sh [--small] [--out DIR]
 #
-# --small   800 games to learn from and 24 valid_seen games to measure on: under 45 minutes on two free cores
+# --small   800 games to learn from and 24 valid_seen games to measure on: 44 minutes on two cores
 # --out     where everything goes (default runs/reproduce, with --small runs/reproduce-small)
 #
 # ALFWorld's games are taken from $ALFWORLD_DATA, else ~/.cache/alfworld.
