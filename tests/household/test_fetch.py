@@ -15,6 +15,7 @@ from duomem_mlx.household import fetch as fetching
 from duomem_mlx.household import files
 from duomem_mlx.household.fetch import check, fetch, fingerprint
 from tests.household.rooms import write_game
+from tests.loopback import need_loopback
 
 GAMES, TASKS = fetching.ARCHIVES
 PATHS = [
@@ -29,6 +30,7 @@ class Server(ThreadingHTTPServer):
     """Hands out `files`; of a name in `cuts` it sends that many bytes and hangs up, once."""
 
     def __init__(self) -> None:
+        need_loopback()
         super().__init__(("127.0.0.1", 0), Handler)
         self.files: dict[str, bytes] = {}
         self.cuts: dict[str, int] = {}

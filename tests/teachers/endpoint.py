@@ -12,6 +12,8 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.loopback import need_loopback
+
 Fault = Callable[["Handler"], None]
 
 KEY = "sk-very-secret-0123456789"
@@ -136,6 +138,7 @@ class Endpoint(ThreadingHTTPServer):
     request_queue_size = 64
 
     def __init__(self, choose: Callable[[int], str] = lambda number: "good", port: int = 0) -> None:
+        need_loopback()
         super().__init__(("127.0.0.1", port), Handler)
         self.choose = choose
         self.answer: Callable[[dict[str, Any]], str] = walk

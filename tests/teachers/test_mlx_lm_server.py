@@ -14,6 +14,7 @@ import pytest
 
 from duomem_mlx.cli.main import app, status
 from duomem_mlx.trajectory import read_trajectories
+from tests.loopback import need_loopback
 
 REPO = Path(__file__).parents[2]
 SERVE = "from duomem_mlx.blas import load_openblas; load_openblas(); from mlx_lm.server import main; main()"
@@ -23,6 +24,7 @@ SERVE = "from duomem_mlx.blas import load_openblas; load_openblas(); from mlx_lm
 def served(student_weights: Path, tmp_path: Path) -> Iterator[str]:
     from duomem_mlx.student.models import student_folder
 
+    need_loopback()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
