@@ -17,11 +17,32 @@ COMMON = {
     "max_position_embeddings": 4096,
     "rope_theta": 10000.0,
 }
+GEMMA4 = {
+    "head_dim": 8,
+    "global_head_dim": 16,
+    "num_hidden_layers": 4,
+    "num_kv_shared_layers": 2,
+    "sliding_window": 16,
+    "sliding_window_pattern": 2,
+    "hidden_size_per_layer_input": 64,
+    "vocab_size_per_layer_input": 258,
+}
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama tied": {"model_type": "llama", "tie_word_embeddings": True},
     "llama untied": {"model_type": "llama", "tie_word_embeddings": False},
     "qwen2": {"model_type": "qwen2", "tie_word_embeddings": True},
     "qwen3": {"model_type": "qwen3", "tie_word_embeddings": False, "head_dim": 8},
+    "gemma3": {
+        "model_type": "gemma3_text",
+        "head_dim": 8,
+        "query_pre_attn_scalar": 8,
+        "sliding_window": 16,
+        "sliding_window_pattern": 2,
+    },
+    "gemma4": {"model_type": "gemma4_text", **GEMMA4},
+    "gemma4 (as the Hub holds it)": {"model_type": "gemma4", "text_config": {**COMMON, **GEMMA4}},
+    "phi3": {"model_type": "phi3"},
+    "smollm3": {"model_type": "smollm3", "no_rope_layer_interval": 2, "tie_word_embeddings": True},
     "gemma2 (soft caps)": {"model_type": "gemma2", "head_dim": 8, "query_pre_attn_scalar": 8},
     "granite (scaled)": {
         "model_type": "granite",

@@ -52,6 +52,38 @@ def plainly(model, rows):
     return value.item(), dict(tree_flatten(gradients))
 
 
+def by_the_templates_text(model, tokenizer, trajectories):
+    """Mean over every answer's tokens, found in the rendered template's text and not by any code of ours: full logits,
+    cross entropy where the text says that the assistant speaks. (loss, gradients, supervised tokens)"""
+    opens, closes = "<|im_start|>assistant\n", "<|im_end|>"
+    examples = []
+    for one in trajectories:
+        talk = [{"role": "system", "content": "Act."}, {"role": "user", "content": one.opening}]
+        for step in one.steps:
+            thought = f"Thought: {step.thought}\n" if step.thought else ""
+            talk.append({"role": "assistant", "content": f"{thought}Action: {step.action}"})
+            talk.append({"role": "user", "content": step.observation})
+        text = tokenizer.apply_chat_template(talk[:-1], tokenize=False)
+        spoken, place = set(), 0
+        while (place := text.find(opens, place)) >= 0:
+            place += len(opens)
+            spoken.update(range(place, text.index(closes, place) + len(closes)))
+        found = tokenizer._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        examples.append((found["input_ids"], [begin in spoken for begin, _ in found["offset_mapping"]]))
+    count = sum(sum(mask) for _, mask in examples)
+
+    def loss(model):
+        total = mx.array(0.0)
+        for ids, mask in examples:
+            logits = model(mx.array(ids)[None, :-1])[0]
+            each = nn.losses.cross_entropy(logits, mx.array(ids[1:]), reduction="none")
+            total = total + mx.where(mx.array(mask[1:]), each, 0).sum()
+        return total / count
+
+    value, gradients = nn.value_and_grad(model, loss)(model)
+    return value.item(), dict(tree_flatten(gradients)), count
+
+
 def ours(model, rows, most_tokens, count=1):
     logits, _ = logits_at(model)
     lanes = Lanes(model, logits, count)
@@ -80,6 +112,18 @@ def test_loss_and_gradients_equal_full_logits(family, rows, most_tokens):
     assert_near(ours(model, rows, most_tokens), wanted)
     with cpu.quick():
         assert_near(ours(model, rows, most_tokens), wanted)
+
+
+@pytest.mark.parametrize("family", made.FAMILIES)
+def test_every_answer_is_trained_as_the_templates_text_has_it(family):
+    tokenizer = tiny.tokenizer()
+    many = [made.trajectory(i, turns=1 + 2 * (i % 3)) for i in range(4)]
+    rows = make_epoch(many, make_writer(tokenizer, prompt.CHAT, "Act."), max_tokens=9999).rows
+    model = ready(family)
+    *wanted, count = by_the_templates_text(model, tokenizer, many)
+    assert sum(row.supervised for row in rows) == len(batch_of(rows)[1]) == count
+    assert_near(ours(model, rows, 0), wanted)
+    assert_near(ours(model, rows, 100_000), wanted)
 
 
 def test_padding_is_never_scored(rows):
