@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from duomem_mlx import prompt
 from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.prompt import Example, Reply, Shorten
+from duomem_mlx.student.untrusted import markers_of, plain, unmarked
 
 
 class Writer(Protocol):
@@ -50,11 +51,6 @@ def make_writer(tokenizer: Any, style: str, instructions: str, shorten: Shorten 
     if style == prompt.CHAT:
         return ChatWriter.of(tokenizer, instructions)
     raise UsageError(f"There is no prompt style {style!r}.", f"Use one of {', '.join(prompt.STYLES)}.")
-
-
-def plain(tokenizer: Any, text: str) -> list[int]:
-    """Tokens of untrusted text: control tokens spelt out in it stay text."""
-    return list(tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
 
 
 def _text(tokenizer: Any, tokens: Sequence[int]) -> str:
@@ -116,6 +112,7 @@ class ChatWriter:
     between: list[int]  # from there to the next user text
     after_user: list[int]  # from the end of a user text to the next answer
     stop_tokens: frozenset[int]
+    markers: tuple[str, ...] = ()  # of turns, in ordinary text
     style: str = prompt.CHAT
 
     @classmethod
@@ -139,23 +136,27 @@ class ChatWriter:
             between=tail[last + 1 :],
             after_user=list(tokenizer.encode(pieces.after_user, add_special_tokens=False)),
             stop_tokens=ends,
+            markers=markers_of(tokenizer, (*pieces.before, pieces.between, pieces.after_user)),
         )
+
+    def _plain(self, text: str) -> list[int]:
+        return plain(self.tokenizer, unmarked(text, self.markers))
 
     def start(self, opening: str, examples: Sequence[Example]) -> list[int]:
         head, middle, start = self.before
         system = prompt.chat_system(self.instructions, examples)
         if not self.system:
-            return head + plain(self.tokenizer, f"{system}\n\n{opening.strip()}") + start
-        return head + plain(self.tokenizer, system) + middle + plain(self.tokenizer, opening.strip()) + start
+            return head + self._plain(f"{system}\n\n{opening.strip()}") + start
+        return head + self._plain(system) + middle + self._plain(opening.strip()) + start
 
     def action(self, action: str, thought: str | None = None) -> list[int]:
-        return plain(self.tokenizer, prompt.chat_reply(action, thought)) + self.after_answer
+        return self._plain(prompt.chat_reply(action, thought)) + self.after_answer
 
     def closing(self) -> list[int]:
         return self.after_answer
 
     def observation(self, text: str) -> list[int]:
-        return self.between + plain(self.tokenizer, text.strip()) + self.after_user
+        return self.between + self._plain(text.strip()) + self.after_user
 
     def read(self, tokens: Sequence[int]) -> Reply:
         return prompt.read_chat(_text(self.tokenizer, tokens))
