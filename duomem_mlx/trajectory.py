@@ -11,7 +11,7 @@ from typing import Any
 from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.paths import append_json
 
-FORMAT = 1
+FORMAT = 2  # 2: steps that say what was wanted instead; whatever has none is written as 1, for older readers
 ENDS = ("won", "lost", "steps", "context", "environment")
 
 
@@ -22,6 +22,7 @@ class Step:
     action: str
     observation: str
     thought: str | None = None
+    wanted: str | None = None  # what the teacher would have done there, where a student did something else
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ def trajectory_id(environment: str, game: str, actions: Iterable[str]) -> str:
 
 def to_record(trajectory: Trajectory) -> dict[str, Any]:
     """The JSON object of one line."""
-    record = {"format": FORMAT, "id": trajectory.id, **asdict(trajectory)}
+    corrected = any(step.wanted is not None for step in trajectory.steps)
+    record = {"format": FORMAT if corrected else 1, "id": trajectory.id, **asdict(trajectory)}
     record["steps"] = [
         {key: value for key, value in asdict(step).items() if value is not None} for step in trajectory.steps
     ]
@@ -86,7 +88,12 @@ def from_record(record: Any, where: str) -> Trajectory:
         )
     try:
         steps = tuple(
-            Step(_text(step["action"]), _text(step["observation"]), _optional_text(step.get("thought")))
+            Step(
+                _text(step["action"]),
+                _text(step["observation"]),
+                _optional_text(step.get("thought")),
+                _optional_text(step.get("wanted")),
+            )
             for step in record["steps"]
         )
         trajectory = Trajectory(
@@ -198,6 +205,7 @@ def episode_from_record(record: Any, where: str) -> Episode:
                 step.action,
                 step.observation,
                 step.thought,
+                step.wanted,
                 tokens_new=int(raw["tokens_new"]),
                 tokens_cached=int(raw["tokens_cached"]),
                 tokens_out=int(raw["tokens_out"]),

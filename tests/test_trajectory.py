@@ -17,7 +17,7 @@ from duomem_mlx.trajectory import (
 )
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
-STEPS = st.lists(st.builds(Step, TEXT, TEXT, st.none() | TEXT), max_size=4).map(tuple)
+STEPS = st.lists(st.builds(Step, TEXT, TEXT, st.none() | TEXT, st.none() | TEXT), max_size=4).map(tuple)
 TRAJECTORIES = st.builds(
     Trajectory,
     environment=TEXT,
@@ -44,6 +44,13 @@ ONE = Trajectory(
 def test_what_is_written_reads_back_equal(trajectory: Trajectory) -> None:
     line = json.dumps(to_record(trajectory), ensure_ascii=False)
     assert from_record(json.loads(line), "it") == trajectory
+
+
+def test_only_what_an_older_reader_would_get_wrong_has_the_newer_number() -> None:
+    assert to_record(ONE)["format"] == 1
+    corrected = Trajectory(**{**ONE.__dict__, "steps": (Step("look", "a mug", wanted="take mug 1"),)})
+    assert to_record(corrected)["format"] == 2
+    assert "wanted" not in to_record(ONE)["steps"][0]
 
 
 def test_the_id_is_of_the_actions_and_not_of_time() -> None:

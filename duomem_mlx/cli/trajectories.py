@@ -77,7 +77,8 @@ def show(
     for step in trajectory.steps:
         if step.thought:
             output.line(f"\n({step.thought})")
-        output.line(f"\n> {step.action}\n{step.observation.strip()}")
+        wanted = "" if step.wanted is None else f"   (the teacher: {step.wanted})"
+        output.line(f"\n> {step.action}{wanted}\n{step.observation.strip()}")
 
 
 @app.command()

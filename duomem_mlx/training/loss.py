@@ -10,8 +10,8 @@ from duomem_mlx.training.rows import Row
 
 
 def batch_of(rows: Sequence[Row]) -> tuple[mx.array, mx.array, mx.array]:
-    """(ids int32 [B, T], positions int32 [S] in the flattened [B · T] that predict a supervised token, those tokens
-    int32 [S]). Shorter rows are filled up on the right, where nothing is scored and nothing earlier can look."""
+    """(ids int32 [B, T], positions int32 [S] in the flattened [B · T] that predict a supervised token, what is wanted
+    there int32 [S]). Shorter rows are filled up on the right, where nothing is scored and nothing earlier can look."""
     width = max(len(row.tokens) for row in rows) - 1
     ids = np.zeros((len(rows), width), np.int32)
     at, wanted = [], []
@@ -19,7 +19,7 @@ def batch_of(rows: Sequence[Row]) -> tuple[mx.array, mx.array, mx.array]:
         ids[i, : len(row.tokens) - 1] = row.tokens[:-1]
         found = np.flatnonzero(row.trained)
         at.append(i * width + found - 1)
-        wanted.append(row.tokens[found])
+        wanted.append(row.wanted[found])
     return mx.array(ids), mx.array(np.concatenate(at).astype(np.int32)), mx.array(np.concatenate(wanted))
 
 

@@ -2,8 +2,8 @@
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from duomem_mlx.errors import DuomemError
 from duomem_mlx.prompt import Example
-from duomem_mlx.trajectory import Trajectory
+from duomem_mlx.trajectory import Step, Trajectory
 
 if TYPE_CHECKING:
     from duomem_mlx.student.transcript import Writer
@@ -22,11 +22,19 @@ Refused = Callable[[str], bool]
 
 @dataclass(frozen=True)
 class Row:
-    """One sequence. `trained[t]` says that token t is predicted, from those before it, and scored."""
+    """One sequence. `trained[t]` says that at place t a token is predicted, from those before it, and scored."""
 
     id: str  # the trajectory's, with "#2" and so on where it was cut between turns
     tokens: npt.NDArray[np.int32]  # [T]
     trained: npt.NDArray[np.bool_]  # [T]; False at 0, which nothing predicts
+    corrected: Mapping[int, int] = field(default_factory=dict)  # place -> the token predicted there, if not tokens[t]
+
+    @property
+    def wanted(self) -> npt.NDArray[np.int32]:
+        """[T], what is predicted at each place that is trained."""
+        wanted = self.tokens.copy()
+        wanted[list(self.corrected)] = list(self.corrected.values())
+        return wanted
 
     @property
     def supervised(self) -> int:
@@ -42,6 +50,7 @@ class Epoch:
     memories: int = 0  # memories shown
     left_out: int = 0  # memories that had no room
     refused: int = 0  # refused actions, shown but not trained on
+    corrections: int = 0  # actions shown of which only the token is trained that a teacher would have said instead
 
     @property
     def tokens(self) -> int:
@@ -67,16 +76,18 @@ def make_epoch(
 
     `examples(trajectory, n)` gives the n memories that a prompt for its game would show, best first; how many of up to
     `k` a row shows follows from seed, trajectory and epoch. An action the world refused (`refused(observation)`) stays
-    in the text untrained. Raises DuomemError naming a trajectory that has nothing to train on or a turn that does not
-    fit.
+    in the text untrained. Where a step says what was wanted instead, its action stays in the text, and trained is the
+    one token at which the wanted action first differs from it: what a student does in a state of its own is decided
+    there, and one row holds all states of a game. Raises DuomemError naming a trajectory that has nothing to train on
+    or a turn that does not fit.
     """
     rows: list[Row] = []
-    cut = shown = left_out = refusals = 0
+    cut = shown = left_out = refusals = corrections = 0
     for trajectory in trajectories:
         wanted = memory_count(seed, trajectory.id, epoch, k) if examples else 0
         memories = list(examples(trajectory, wanted))[:wanted] if examples and wanted else []
         turns = _turns(trajectory, writer, refused)
-        if not any(turn.trained for turn in turns):
+        if not any(turn.teaches for turn in turns):
             raise DuomemError(
                 f"Trajectory {trajectory.id} ({trajectory.game}) has no action to train on.",
                 "Remove it from the file.",
@@ -89,9 +100,10 @@ def make_epoch(
         parts = _cut(trajectory, start, turns, max_tokens)
         cut += len(parts) > 1
         shown += len(memories)
-        refusals += sum(not turn.trained for turn in turns)
+        refusals += sum(not turn.teaches for turn in turns)
+        corrections += sum(bool(turn.corrected) for turn in turns)
         rows.extend(parts)
-    return Epoch(tuple(rows), cut, shown, left_out, refusals)
+    return Epoch(tuple(rows), cut, shown, left_out, refusals, corrections)
 
 
 def memory_count(seed: int, trajectory_id: str, epoch: int, k: int) -> int:
@@ -101,11 +113,13 @@ def memory_count(seed: int, trajectory_id: str, epoch: int, k: int) -> int:
 
 
 def digest_rows(epochs: Iterable[Epoch]) -> str:
-    """SHA-256 in hex of ids, tokens and masks, in order."""
+    """SHA-256 in hex of ids, tokens, masks and corrections, in order."""
     total = hashlib.sha256()
     for epoch in epochs:
         for row in epoch.rows:
             total.update(row.id.encode() + b"\0" + row.tokens.tobytes() + row.trained.tobytes())
+            if row.corrected:
+                total.update(row.wanted.tobytes())
         total.update(b"\n")
     return total.hexdigest()
 
@@ -114,18 +128,25 @@ def digest_rows(epochs: Iterable[Epoch]) -> str:
 class _Turn:
     action: list[int]
     after: list[int]  # from there to where the next action begins
-    trained: bool
+    trained: bool  # the whole action
+    corrected: Mapping[int, int] = field(default_factory=dict)  # place in the action -> the token wanted there
+
+    @property
+    def teaches(self) -> bool:
+        return self.trained or bool(self.corrected)
 
 
 def _turns(trajectory: Trajectory, writer: "Writer", refused: Refused | None) -> list[_Turn]:
-    return [
-        _Turn(
-            writer.action(step.action, step.thought),
-            writer.observation(step.observation),
-            not (refused and refused(step.observation)),
-        )
-        for step in trajectory.steps
-    ]
+    return [_turn(step, writer, refused) for step in trajectory.steps]
+
+
+def _turn(step: Step, writer: "Writer", refused: Refused | None) -> _Turn:
+    action, after = writer.action(step.action, step.thought), writer.observation(step.observation)
+    if step.wanted is None:
+        return _Turn(action, after, not (refused and refused(step.observation)))
+    wanted = writer.action(step.wanted, step.thought)
+    parted = next((i for i, (ours, theirs) in enumerate(zip(action, wanted, strict=False)) if ours != theirs), None)
+    return _Turn(action, after, False, {} if parted is None else {parted: wanted[parted]})
 
 
 def _widest(turns: Sequence[_Turn]) -> int:
@@ -158,28 +179,38 @@ def _cut(trajectory: Trajectory, start: list[int], turns: list[_Turn], max_token
     rows: list[Row] = []
     for begin, end in spans:
         shown = turns[max(begin - 1, 0) : end]
-        if any(turn.trained for turn in turns[begin:end]):
+        if any(turn.teaches for turn in turns[begin:end]):
             name = trajectory.id if not rows else f"{trajectory.id}#{len(rows) + 1}"
             rows.append(_row(name, start, shown, bridge=begin > 0))
     return rows
 
 
 def _row(name: str, start: list[int], turns: Sequence[_Turn], bridge: bool) -> Row:
-    tokens, trained = list(start), [False] * len(start)
-    last = max(i for i, turn in enumerate(turns) if turn.trained)  # nothing after it is learnt from
+    tokens, trained, corrected = list(start), [False] * len(start), dict[int, int]()
+    last = max(i for i, turn in enumerate(turns) if turn.teaches)  # nothing after it is learnt from
     for i, turn in enumerate(turns[: last + 1]):
+        learnt = not (bridge and i == 0)
+        if learnt:
+            corrected |= {len(tokens) + place: token for place, token in turn.corrected.items()}
+        trained += [learnt and (turn.trained or place in turn.corrected) for place in range(len(turn.action))]
         tokens += turn.action
-        trained += [turn.trained and not (bridge and i == 0)] * len(turn.action)
         if i < last:
             tokens += turn.after
             trained += [False] * len(turn.after)
-    return Row(name, np.array(tokens, np.int32), np.array(trained, bool))
+    return Row(name, np.array(tokens, np.int32), np.array(trained, bool), corrected)
 
 
 def shown_row(row: Row, decode: Callable[[Sequence[int]], str]) -> list[tuple[str, bool]]:
-    """The row's text in spans of (text, trained), for a person to look at."""
-    edges = [0, *(np.flatnonzero(np.diff(row.trained)) + 1).tolist(), len(row.tokens)]
-    return [(decode(row.tokens[a:b].tolist()), bool(row.trained[a])) for a, b in itertools.pairwise(edges)]
+    """The row's text in spans of (text, trained), for a person to look at. Where another token is wanted than the one
+    that stands there, the span is both, an arrow between."""
+    cuts = {0, len(row.tokens), *(np.flatnonzero(np.diff(row.trained)) + 1).tolist()}
+    cuts |= {edge for place in row.corrected for edge in (place, place + 1)}
+    spans = []
+    for a, b in itertools.pairwise(sorted(cuts)):
+        text = decode(row.tokens[a:b].tolist())
+        shown = f"{text} → {decode([row.corrected[a]])}" if a in row.corrected else text
+        spans.append((shown, bool(row.trained[a])))
+    return spans
 
 
 def split_held_out(

@@ -1,4 +1,5 @@
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -107,6 +108,40 @@ def test_refused_actions_are_shown_but_not_trained(tokenizer):
     assert spoken == [said(prompt.COMPACT, one)[i] for i in (0, 2, 3)]
     assert one.steps[1].action in tokenizer.decode(row.tokens.tolist())
     assert epoch.refused == 1
+
+
+@pytest.mark.parametrize("style", STYLES)
+@given(turn=st.integers(0, 3), wanted=st.sampled_from(["go to shelf 12", "go to shelf 1", "open shelf 1", "go"]))
+@settings(max_examples=25, deadline=None)
+def test_of_a_corrected_action_the_token_is_trained_at_which_the_wanted_one_parts(tokenizer, style, turn, wanted):
+    one, write = made.trajectory(0, turns=4), writer(tokenizer, style)
+    steps = tuple(replace(s, wanted=wanted) if i == turn else s for i, s in enumerate(one.steps))
+    (row,) = make_epoch([replace(one, steps=steps)], write, max_tokens=9999).rows
+    (plain,) = make_epoch([one], write, max_tokens=9999).rows
+    assert row.tokens.tolist() == plain.tokens.tolist()[: len(row.tokens)]  # after the last that teaches it ends
+    if wanted == one.steps[turn].action:
+        assert not row.corrected
+        return
+    ((place, token),) = row.corrected.items()
+    assert row.trained[place]
+    assert row.tokens[place] != token == row.wanted[place]
+    assert row.supervised == plain.supervised - len(write.action(steps[turn].action, steps[turn].thought)) + 1
+    # From the state before, the wanted action begins with what the student said as well, then with the token trained.
+    before = write.start(one.opening, [])
+    for step in steps[:turn]:
+        before += write.action(step.action, step.thought) + write.observation(step.observation)
+    whole = before + write.action(wanted, steps[turn].thought)
+    assert whole[: place + 1] == [*row.tokens[:place].tolist(), token]
+    marked = [text for text, trained in shown_row(row, tokenizer.decode) if trained and "→" in text]
+    assert len(marked) == 1
+
+
+def test_where_nothing_is_corrected_the_rows_are_known_by_what_they_were(tokenizer):
+    one, write = made.trajectory(0, turns=4), writer(tokenizer, prompt.COMPACT)
+    wrong = replace(one, steps=(replace(one.steps[0], wanted="open shelf 0"), *one.steps[1:]))
+    other = replace(one, steps=(replace(one.steps[0], wanted="take shelf 0"), *one.steps[1:]))
+    digests = {digest_rows([make_epoch([t], write, max_tokens=9999)]) for t in (one, wrong, other)}
+    assert len(digests) == 3
 
 
 def test_a_trajectory_with_nothing_to_train_is_refused_by_name(tokenizer):
