@@ -23,7 +23,7 @@ def number(scalar: mx.array) -> float:
 
 @dataclass(frozen=True)
 class Part:
-    """What one micro-batch gives: sums over its supervised tokens, evaluated."""
+    """What one micro-batch gives: sums over its supervised tokens by their weights, evaluated."""
 
     loss: float
     gradients: dict[str, mx.array]  # by the adapter's names; empty where only the loss was asked for
@@ -71,9 +71,9 @@ class Lanes:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _loss(self, weights: Any, ids: mx.array, at: mx.array, wanted: mx.array) -> mx.array:
+    def _loss(self, weights: Any, *batch: mx.array) -> mx.array:
         self._model.update(weights)
-        return summed_loss(self._logits, ids, at, wanted)
+        return summed_loss(self._logits, *batch)
 
     @contextmanager
     def _restored(self, weights: Any) -> Iterator[None]:

@@ -214,6 +214,7 @@ def _steps(
                 "gradient_norm": norm,
                 "tokens": _tokens(rows),
                 "supervised": sum(row.supervised for row in rows),
+                "mass": math.fsum(row.mass for row in rows),
                 "seconds": round(now - started, 3),
             },
         )
@@ -224,25 +225,25 @@ def _steps(
 
 
 def evaluate(lanes: Lanes, weights: Mapping[str, mx.array], rows: Sequence[Row]) -> float:
-    """Loss per supervised token of all rows, always the same ones in the same order."""
+    """Loss per supervised token of all rows by their weights, always the same ones in the same order."""
     total = math.fsum(part.loss for part in lanes.losses(_tree(weights), micro_batches(rows, _most_tokens())))
-    return total / sum(row.supervised for row in rows)
+    return total / math.fsum(row.mass for row in rows)
 
 
 def _gradient(
     lanes: Lanes, weights: Any, rows: Sequence[Row], place: int, settings: TrainSettings
 ) -> tuple[float, dict[str, mx.array]]:
-    """Mean over the supervised tokens of the step, of loss and gradients."""
+    """Mean over the supervised tokens of the step by their weights, of loss and gradients."""
     groups = micro_batches(rows, _most_tokens())
     seeds = [_seed(settings.seed, place, i) for i in range(len(groups))]
-    supervised = sum(row.supervised for row in rows)
+    mass = math.fsum(row.mass for row in rows)
     total: dict[str, mx.array] = {}
     losses = []
     for part in lanes.gradients(weights, groups, seeds):
         losses.append(part.loss)
         total = {name: total[name] + g if total else g for name, g in part.gradients.items()}
         mx.eval(total)
-    return math.fsum(losses) / supervised, {name: g / supervised for name, g in total.items()}
+    return math.fsum(losses) / mass, {name: g / mass for name, g in total.items()}
 
 
 def _not_finite(lanes: Lanes, weights: Any, rows: Sequence[Row], place: int, settings: TrainSettings) -> DuomemError:
@@ -308,5 +309,5 @@ def _rewind_metrics(path: Path, step: int) -> None:
 
 def _last_loss(path: Path, steps: int) -> float | None:
     last = [line for line in read_metrics(path) if line["step"] > steps * 0.9]
-    supervised = sum(line["supervised"] for line in last)
-    return sum(line["loss"] * line["supervised"] for line in last) / supervised if supervised else None
+    mass = math.fsum(line["mass"] for line in last)
+    return math.fsum(line["loss"] * line["mass"] for line in last) / mass if mass else None

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ class Row:
     tokens: npt.NDArray[np.int32]  # [T]
     trained: npt.NDArray[np.bool_]  # [T]; False at 0, which nothing predicts
     corrected: Mapping[int, int] = field(default_factory=dict)  # place -> the token predicted there, if not tokens[t]
+    weight: float = 1.0  # of each supervised token in every mean: 1 / solutions of the game
 
     @property
     def wanted(self) -> npt.NDArray[np.int32]:
@@ -39,6 +41,11 @@ class Row:
     @property
     def supervised(self) -> int:
         return int(self.trained.sum())
+
+    @property
+    def mass(self) -> float:
+        """What it counts in a mean over supervised tokens."""
+        return self.weight * self.supervised
 
 
 @dataclass(frozen=True)
@@ -78,11 +85,14 @@ def make_epoch(
     `k` a row shows follows from seed, trajectory and epoch. An action the world refused (`refused(observation)`) stays
     in the text untrained. Where a step says what was wanted instead, its action stays in the text, and trained is the
     one token at which the wanted action first differs from it: what a student does in a state of its own is decided
-    there, and one row holds all states of a game. Raises DuomemError naming a trajectory that has nothing to train on
-    or a turn that does not fit.
+    there, and one row holds all states of a game. n solutions of one game weigh 1 / n each, so that no game counts for
+    more than another because it was solved in more ways; a corrected trajectory is no solution. Raises DuomemError
+    naming a trajectory that has nothing to train on or a turn that does not fit.
     """
     rows: list[Row] = []
     cut = shown = left_out = refusals = corrections = 0
+    trajectories = list(trajectories)
+    solutions = Counter(trajectory.game for trajectory in trajectories if not _corrected(trajectory))
     for trajectory in trajectories:
         wanted = memory_count(seed, trajectory.id, epoch, k) if examples else 0
         memories = list(examples(trajectory, wanted))[:wanted] if examples and wanted else []
@@ -97,13 +107,18 @@ def make_epoch(
             memories.pop()
             left_out += 1
             start = writer.start(trajectory.opening, memories)
-        parts = _cut(trajectory, start, turns, max_tokens)
+        weight = 1.0 if _corrected(trajectory) else 1 / solutions[trajectory.game]
+        parts = _cut(trajectory, start, turns, max_tokens, weight)
         cut += len(parts) > 1
         shown += len(memories)
         refusals += sum(not turn.teaches for turn in turns)
         corrections += sum(bool(turn.corrected) for turn in turns)
         rows.extend(parts)
     return Epoch(tuple(rows), cut, shown, left_out, refusals, corrections)
+
+
+def _corrected(trajectory: Trajectory) -> bool:
+    return any(step.wanted is not None for step in trajectory.steps)
 
 
 def memory_count(seed: int, trajectory_id: str, epoch: int, k: int) -> int:
@@ -113,13 +128,14 @@ def memory_count(seed: int, trajectory_id: str, epoch: int, k: int) -> int:
 
 
 def digest_rows(epochs: Iterable[Epoch]) -> str:
-    """SHA-256 in hex of ids, tokens, masks and corrections, in order."""
+    """SHA-256 in hex of ids, tokens, masks, corrections and weights, in order."""
     total = hashlib.sha256()
     for epoch in epochs:
         for row in epoch.rows:
             total.update(row.id.encode() + b"\0" + row.tokens.tobytes() + row.trained.tobytes())
             if row.corrected:
                 total.update(row.wanted.tobytes())
+            total.update(row.weight.hex().encode())
         total.update(b"\n")
     return total.hexdigest()
 
@@ -159,7 +175,7 @@ def _widest(turns: Sequence[_Turn]) -> int:
     return widest
 
 
-def _cut(trajectory: Trajectory, start: list[int], turns: list[_Turn], max_tokens: int) -> list[Row]:
+def _cut(trajectory: Trajectory, start: list[int], turns: list[_Turn], max_tokens: int, weight: float) -> list[Row]:
     """Rows that each begin with the start. A later row shows, untrained, the turn before its first, so that every
     action follows the observation it answered."""
     spans: list[tuple[int, int]] = []  # turns [begin, end) that are trained in a row
@@ -181,11 +197,11 @@ def _cut(trajectory: Trajectory, start: list[int], turns: list[_Turn], max_token
         shown = turns[max(begin - 1, 0) : end]
         if any(turn.teaches for turn in turns[begin:end]):
             name = trajectory.id if not rows else f"{trajectory.id}#{len(rows) + 1}"
-            rows.append(_row(name, start, shown, bridge=begin > 0))
+            rows.append(_row(name, start, shown, begin > 0, weight))
     return rows
 
 
-def _row(name: str, start: list[int], turns: Sequence[_Turn], bridge: bool) -> Row:
+def _row(name: str, start: list[int], turns: Sequence[_Turn], bridge: bool, weight: float) -> Row:
     tokens, trained, corrected = list(start), [False] * len(start), dict[int, int]()
     last = max(i for i, turn in enumerate(turns) if turn.teaches)  # nothing after it is learnt from
     for i, turn in enumerate(turns[: last + 1]):
@@ -197,7 +213,7 @@ def _row(name: str, start: list[int], turns: Sequence[_Turn], bridge: bool) -> R
         if i < last:
             tokens += turn.after
             trained += [False] * len(turn.after)
-    return Row(name, np.array(tokens, np.int32), np.array(trained, bool), corrected)
+    return Row(name, np.array(tokens, np.int32), np.array(trained, bool), corrected, weight)
 
 
 def shown_row(row: Row, decode: Callable[[Sequence[int]], str]) -> list[tuple[str, bool]]:

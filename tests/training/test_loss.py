@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -37,15 +39,16 @@ def ready(family):
 
 
 def plainly(model, rows):
-    """Full logits of every row alone, every position's cross entropy, the mask: mean over all supervised tokens."""
+    """Full logits of every row alone, every position's cross entropy, the mask: mean over all supervised tokens, each
+    counted by its row's weight."""
 
     def loss(model):
-        total, count = mx.array(0.0), 0
+        total, count = mx.array(0.0), 0.0
         for row in rows:
             logits = model(mx.array(row.tokens)[None, :-1])[0]
             each = nn.losses.cross_entropy(logits, mx.array(row.tokens[1:]), reduction="none")
-            total = total + (each * mx.array(row.trained[1:].astype(np.float32))).sum()
-            count += int(row.trained.sum())
+            total = total + row.weight * (each * mx.array(row.trained[1:].astype(np.float32))).sum()
+            count += row.weight * int(row.trained.sum())
         return total / count
 
     value, gradients = nn.value_and_grad(model, loss)(model)
@@ -90,9 +93,9 @@ def ours(model, rows, most_tokens, count=1):
     groups = micro_batches(rows, most_tokens)
     parts = list(lanes.gradients(model.trainable_parameters(), groups, [0] * len(groups)))
     lanes.close()
-    supervised = sum(row.supervised for row in rows)
-    gradients = {name: sum(part.gradients[name] for part in parts) / supervised for name in parts[0].gradients}
-    return sum(part.loss for part in parts) / supervised, gradients
+    mass = sum(row.mass for row in rows)
+    gradients = {name: sum(part.gradients[name] for part in parts) / mass for name in parts[0].gradients}
+    return sum(part.loss for part in parts) / mass, gradients
 
 
 def assert_near(found, wanted, tolerance=1e-5):
@@ -126,10 +129,19 @@ def test_every_answer_is_trained_as_the_templates_text_has_it(family):
     assert_near(ours(model, rows, 100_000), wanted)
 
 
+@pytest.mark.parametrize("most_tokens", [0, 100_000])
+def test_weights_count_in_the_mean(rows, most_tokens):
+    model = ready("llama tied")
+    weighted = [replace(row, weight=1 / (1 + i)) for i, row in enumerate(rows)]
+    found = ours(model, weighted, most_tokens)
+    assert_near(found, plainly(model, weighted))
+    assert found[0] != pytest.approx(ours(model, rows, most_tokens)[0], rel=1e-3)
+
+
 def test_padding_is_never_scored(rows):
-    ids, at, wanted = batch_of(rows)
+    ids, at, wanted, weights = batch_of(rows)
     supervised = sum(row.supervised for row in rows)
-    assert len(at) == len(wanted) == supervised
+    assert len(at) == len(wanted) == len(weights) == supervised
     width = ids.shape[1]
     for place, token in zip(at.tolist(), wanted.tolist(), strict=True):
         row, column = divmod(place, width)

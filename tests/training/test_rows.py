@@ -10,7 +10,7 @@ from duomem_mlx import prompt
 from duomem_mlx.errors import DuomemError
 from duomem_mlx.prompt import Example
 from duomem_mlx.student.transcript import make_writer
-from duomem_mlx.training.rows import digest_rows, make_epoch, memory_count, shown_row, split_held_out
+from duomem_mlx.training.rows import Epoch, digest_rows, make_epoch, memory_count, shown_row, split_held_out
 from duomem_mlx.trajectory import Trajectory
 from tests.student import tiny
 from tests.training import made
@@ -92,6 +92,22 @@ def test_a_long_trajectory_is_cut_between_turns_and_no_action_is_lost(tokenizer,
             if f"> {step.action}\n" in text and place and text.index(f"> {step.action}\n") > start:
                 before = text[: text.index(f"> {step.action}\n")]
                 assert before.rstrip("\n").endswith(one.steps[place - 1].observation)
+
+
+def test_solutions_of_one_game_share_its_weight(tokenizer):
+    many = [made.trajectory(1, turns) for turns in (1, 2, 9)] + [made.trajectory(2)]
+    own = replace(many[0], steps=(replace(many[0].steps[0], wanted="go to shelf 77"),))  # corrected: no solution
+    write = writer(tokenizer, prompt.COMPACT)
+    limit = len(write.start(many[2].opening, [])) + 200
+    rows = make_epoch(many, write, max_tokens=limit).rows
+    assert len(rows) > 4  # the longest is cut, and each part keeps the trajectory's weight
+    for one, weight in zip(many, (1 / 3, 1 / 3, 1 / 3, 1), strict=True):
+        assert {row.weight for row in rows if row.id.split("#")[0] == one.id} == {weight}
+    assert rows[0].mass == rows[0].supervised / 3
+    assert [row.weight for row in make_epoch([own, *many[:2]], write, max_tokens=limit).rows] == [1, 1 / 2, 1 / 2]
+    assert digest_rows([make_epoch(many[1:], write, max_tokens=limit)]) != digest_rows(
+        [Epoch(tuple(row for row in rows if row.id != many[0].id))]
+    )
 
 
 def test_a_turn_that_does_not_fit_is_named_before_training(tokenizer):
