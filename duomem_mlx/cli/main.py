@@ -1,10 +1,12 @@
 """`duomem-mlx`: the commands put together, and how a call ends."""
 
+import atexit
 import errno
 import importlib
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +91,19 @@ def main(
 
 def run() -> None:
     """Entry point. Exit status: 0 done, 1 failed, 2 the call's words are off, 130 stopped by Ctrl-C."""
-    sys.exit(status(lambda: app(prog_name="duomem-mlx")))
+    code = 1
+
+    def leave() -> None:
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+
+    # MLX's threads may still let go of Python objects, and a thread that does so while the interpreter is taken down
+    # aborts the process. What is registered first is called last, after all that others want done at the end.
+    atexit.register(leave)
+    code = status(lambda: app(prog_name="duomem-mlx"))
+    sys.exit(code)
 
 
 def status(command: Callable[[], Any]) -> int:

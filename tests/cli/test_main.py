@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 import types
 from collections.abc import Callable
@@ -156,6 +157,21 @@ def test_ctrl_c_says_how_to_go_on() -> None:
         _, text = p.communicate(timeout=20)
     assert p.returncode == 130
     assert text == "duomem-mlx: stopped; what was finished is saved, the same command again goes on.\n"
+
+
+def test_a_call_ends_before_the_interpreter_is_taken_down() -> None:
+    """Threads of MLX that let go of a Python object by then would abort it."""
+    code = """
+        import atexit, os, sys
+        class Last:
+            def __del__(self, abort=os.abort): abort()
+        sys.last = Last()
+        from duomem_mlx.cli import main
+        main.app = lambda **options: atexit.register(print, "what others want done at the end is done")
+        main.run()
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "what others want done at the end is done\n")
 
 
 def test_a_reader_that_leaves_is_no_fault() -> None:
