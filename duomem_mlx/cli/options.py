@@ -88,3 +88,20 @@ Learn = Annotated[
         help="Let the bank learn: keep every game, those won, or also rewrite the memory that failed.",
     ),
 ]
+BaseUrl = Annotated[
+    str | None,
+    typer.Option("--base-url", metavar="URL", help="remote: the endpoint, as far as before /chat/completions."),
+]
+KeyVariable = Annotated[
+    str | None,
+    typer.Option("--api-key-env", metavar="NAME", help="remote: the environment variable that holds the key."),
+]
+PriceIn = Annotated[
+    float, typer.Option("--price-in", min=0, metavar="MONEY", help="remote: price of a million tokens read.")
+]
+PriceOut = Annotated[
+    float, typer.Option("--price-out", min=0, metavar="MONEY", help="remote: price of a million tokens written.")
+]
+MaxCost = Annotated[
+    float | None, typer.Option("--max-cost", min=0, metavar="MONEY", help="remote: stop when this is spent.")
+]

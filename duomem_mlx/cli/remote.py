@@ -1,4 +1,4 @@
-"""The remote teacher of `duomem-mlx teach`: its options put together, what it uses told while it plays."""
+"""A remote model, as a teacher or as who writes for a bank: its options put together, what it uses told."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -37,21 +37,22 @@ class RemoteOptions:
 def chosen(
     base_url: str | None,
     model: str | None,
-    max_tokens: int,
+    max_tokens: int | None,
     key_variable: str | None,
     limits: "Limits",
-    temperatures: str,
-    keep_thoughts: bool,
-    width: int,
+    temperatures: str = "none",
+    keep_thoughts: bool = False,
+    width: int = 1,
 ) -> RemoteOptions:
-    """Raises UsageError for what is missing or wrong, the key included."""
+    """`max_tokens` None: as many as an endpoint is asked for by default. Raises UsageError for what is missing or
+    wrong, the key included."""
     from duomem_mlx.errors import UsageError
     from duomem_mlx.teachers.conversation import Manner
     from duomem_mlx.teachers.remote import Endpoint, key_from
 
     if base_url is None or model is None:
         raise UsageError(
-            "A remote teacher needs --base-url and --model.",
+            "A remote model needs --base-url and --model.",
             "For example --base-url http://localhost:8080/v1 --model big.",
         )
     if limits.max_cost is not None and not (limits.price_in or limits.price_out):
@@ -60,7 +61,49 @@ def chosen(
         )
     key_from(key_variable)
     manner = Manner(parse_temperatures(temperatures), keep_thoughts)
-    return RemoteOptions(Endpoint(base_url, model, max_tokens), key_variable, limits, manner, width)
+    endpoint = Endpoint(base_url, model) if max_tokens is None else Endpoint(base_url, model, max_tokens)
+    return RemoteOptions(endpoint, key_variable, limits, manner, width)
+
+
+class Asking:
+    """memory.writing.Ask of a remote model, one question at a time. Its answers are kept in a file, and none is paid
+    for twice."""
+
+    def __init__(self, options: RemoteOptions, file: Path) -> None:
+        """Raises DuomemError when the file is damaged, cannot be written, or is another process's."""
+        from duomem_mlx.teachers.asking import Asker
+        from duomem_mlx.teachers.budget import Budget
+        from duomem_mlx.teachers.journal import Journal
+        from duomem_mlx.teachers.remote import RemoteModel, key_from
+        from duomem_mlx.teachers.waiting import Waiting
+
+        budget = Budget(options.limits)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        journal = Journal(file, budget, wants_actions=False)
+        self._model = options.endpoint.model
+        self._asker = Asker(RemoteModel(options.endpoint, key_from(options.key_variable)), journal, budget, Waiting())
+
+    def __call__(self, question: str) -> str:
+        """Raises NoScript where the endpoint refuses this question, DuomemError when the budget is reached or nobody
+        answers."""
+        from duomem_mlx.errors import DuomemError
+        from duomem_mlx.memory.writing import NoScript
+        from duomem_mlx.teachers.asking import GivenUp, Stopped
+        from duomem_mlx.teachers.journal import Place
+
+        place = Place(self._model, 1, 0)  # which question it is, its words tell
+        try:
+            return self._asker.answer(place, [{"role": "user", "content": question}], None)[0].text
+        except Stopped:
+            raise DuomemError(
+                f"{self._asker.reached} is reached: {self.note()}.", "Call again with more: no answer is lost."
+            ) from None
+        except GivenUp:
+            raise NoScript(f"The endpoint refuses a question ({self._asker.last_fault}).") from None
+
+    def note(self) -> str:
+        """What was used so far."""
+        return note(self._asker.budget, self._asker)
 
 
 def parse_temperatures(text: str) -> tuple[float | None, ...]:

@@ -23,16 +23,8 @@ TeacherName = Annotated[
         help="Who plays: the environment's own searcher, or a model behind an endpoint of OpenAI's kind.",
     ),
 ]
-BaseUrl = Annotated[
-    str | None,
-    typer.Option("--base-url", metavar="URL", help="remote: the endpoint, as far as before /chat/completions."),
-]
 RemoteModelName = Annotated[
     str | None, typer.Option("--model", metavar="NAME", help="remote: what the endpoint calls its model.")
-]
-KeyVariable = Annotated[
-    str | None,
-    typer.Option("--api-key-env", metavar="NAME", help="remote: the environment variable that holds the key."),
 ]
 MostAttempts = Annotated[
     int | None,
@@ -61,15 +53,6 @@ Temperatures = Annotated[
 Thoughts = Annotated[
     bool, typer.Option("--keep-thoughts", help="remote: keep a thinking model's thoughts in the trajectories.")
 ]
-PriceIn = Annotated[
-    float, typer.Option("--price-in", min=0, metavar="MONEY", help="remote: price of a million tokens read.")
-]
-PriceOut = Annotated[
-    float, typer.Option("--price-out", min=0, metavar="MONEY", help="remote: price of a million tokens written.")
-]
-MaxCost = Annotated[
-    float | None, typer.Option("--max-cost", min=0, metavar="MONEY", help="remote: stop when this is spent.")
-]
 MaxTotalTokens = Annotated[
     int | None, typer.Option("--max-total-tokens", min=1, metavar="N", help="remote: stop after so many tokens.")
 ]
@@ -91,16 +74,16 @@ def teach(
     attempts: MostAttempts = None,
     solutions: Solutions = 1,
     max_steps: options.MaxSteps = 30,
-    base_url: BaseUrl = None,
+    base_url: options.BaseUrl = None,
     model: RemoteModelName = None,
-    api_key_env: KeyVariable = None,
+    api_key_env: options.KeyVariable = None,
     batch_size: Width = 8,
     temp: Temperatures = "0,0.7",
     max_tokens: AnswerTokens = 4096,
     keep_thoughts: Thoughts = False,
-    price_in: PriceIn = 0.0,
-    price_out: PriceOut = 0.0,
-    max_cost: MaxCost = None,
+    price_in: options.PriceIn = 0.0,
+    price_out: options.PriceOut = 0.0,
+    max_cost: options.MaxCost = None,
     max_total_tokens: MaxTotalTokens = None,
     max_hours: MaxHours = None,
     plan: Plan = False,

@@ -6,20 +6,33 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from duomem_mlx.cli import remote
 from duomem_mlx.cli.output import progress, say
 from duomem_mlx.environment import Environment
 
 if TYPE_CHECKING:
+    from duomem_mlx.cli.remote import Asking
     from duomem_mlx.evaluation.growing import Learning
     from duomem_mlx.memory.bank import Bank
     from duomem_mlx.memory.keys import Facts
     from duomem_mlx.memory.record import Memory
     from duomem_mlx.memory.scripts import Write
     from duomem_mlx.memory.writing import Ask
+    from duomem_mlx.teachers.budget import Limits
     from duomem_mlx.trajectory import Trajectory
 
 PLAIN, SCRIPT, STUDENT = "plain", "script", "student"
 JOURNAL = ".asked.jsonl"  # beside a bank: what a model answered for it, so that a build that was stopped goes on
+PAID = ".answers.jsonl"  # the same of a remote model, with the tokens it took
+
+
+@dataclass(frozen=True)
+class Far:
+    """Where a remote model is, and what it may cost."""
+
+    base_url: str | None
+    key_variable: str | None
+    limits: "Limits"
 
 
 @dataclass(frozen=True)
@@ -28,6 +41,13 @@ class Asked:
 
     name: str
     ask: "Ask"
+    note: Callable[[], str] = lambda: "scripts"  # what it used so far, or what it does
+    kept: "Callable[[Path], Asking] | None" = None  # a remote model that keeps its answers, and their price, in a file
+
+    @property
+    def here(self) -> bool:
+        """On this machine."""
+        return self.kept is None
 
 
 def student(model: str | None) -> Asked:
@@ -47,19 +67,34 @@ def student(model: str | None) -> Asked:
     return Asked(f"{STUDENT} {located.name}@{located.identity[:16]}", lambda question: loaded()(question))
 
 
-# Models that write, by the name that --writer gives them. Another one, such as a remote teacher, is a line here: a
-# function of the value of --model.
+def far_model(model: str | None, far: Far) -> Asked:
+    """A model behind an endpoint; all its answers are kept, since they are paid for. Raises UsageError as
+    `remote.chosen` does."""
+    options = remote.chosen(far.base_url, model, None, far.key_variable, far.limits)
+
+    def never(question: str) -> str:
+        raise AssertionError("a remote model is asked with its answers kept, see `journaled`")
+
+    return Asked(f"{remote.REMOTE} {model}", never, kept=lambda journal: remote.Asking(options, journal))
+
+
+# Models on this machine that write, by the name that --writer gives them: a function of the value of --model.
 MODELS: dict[str, Callable[[str | None], Asked]] = {STUDENT: student}
 
 
-def asked_by(writer: str, model: str | None) -> Asked | None:
-    """The model behind a writer's name; None for the writers that need none. Raises UsageError for another name."""
+def asked_by(writer: str, model: str | None, far: Far | None = None) -> Asked | None:
+    """The model behind a writer's name; None for the writers that need none. Raises UsageError for another name, and
+    for a remote one that is not told where it is."""
     from duomem_mlx.errors import UsageError
 
+    if writer == remote.REMOTE and far is not None:
+        return far_model(model, far)
+    if far is not None and far.base_url is not None:
+        raise UsageError("--base-url is for a remote writer.", "Add --writer remote.")
     if writer in (PLAIN, SCRIPT):
         return None
     if writer not in MODELS:
-        names = ", ".join((PLAIN, SCRIPT, *MODELS))
+        names = ", ".join((PLAIN, SCRIPT, *MODELS, remote.REMOTE))
         raise UsageError(f"There is no writer {writer!r}.", f"Choose one of {names}.")
     return MODELS[writer](model)
 
@@ -68,9 +103,12 @@ def journaled(asked: Asked, bank: Path) -> Asked:
     """The same, with its answers kept beside a bank."""
     from duomem_mlx.memory.writing import remembered
 
-    journal = bank.with_name(bank.name + JOURNAL)
+    journal = bank.with_name(bank.name + (PAID if asked.kept else JOURNAL))
     say(f"What {asked.name} answers is kept in {journal}.")
-    return replace(asked, ask=remembered(asked.ask, asked.name, journal))
+    if asked.kept is None:
+        return replace(asked, ask=remembered(asked.ask, asked.name, journal))
+    asking = asked.kept(journal)
+    return replace(asked, ask=asking, note=asking.note)
 
 
 def script_writer(environment: Environment, writer: str, way: str, asked: Asked | None) -> "Write | None":
@@ -89,6 +127,14 @@ def script_writer(environment: Environment, writer: str, way: str, asked: Asked 
     if describe is None:
         return None
     return lambda played: (describe if played.environment == environment.name else plain_script)(played)
+
+
+def finder_of_facts(asked: Asked | None, model: str | None) -> Asked:
+    """Who finds key facts: who writes, else the student. Not a remote model: facts are found for every game that is
+    played later, too."""
+    if asked is not None and asked.here:
+        return asked
+    return MODELS[STUDENT](model if asked is None else None)
 
 
 def facts_finder(asked: Asked) -> "tuple[str, Facts]":
@@ -162,8 +208,10 @@ def memories_of(
     form: str,
     write: "Write | None",
     facts: "Facts | None",
+    asked: Asked | None,
 ) -> "tuple[list[Memory], int]":
-    """Their memories, and how many had nothing in them or were too large to be kept."""
+    """Their memories, and how many had nothing in them or were too large to be kept. `asked`: the model that `write`
+    asks."""
     from duomem_mlx.memory.scripts import in_form
 
     if others := sum(t.environment != environment.name for t in trajectories):
@@ -175,5 +223,7 @@ def memories_of(
             made = _memory(trajectory, formed, by, facts)
             memories += [made] if made else []
             left_out += not made
-            advance(number, "scripts")
+            advance(number, asked.note() if asked else "scripts")
+    if asked is not None and not asked.here:
+        say(f"{asked.note().capitalize()}.")
     return memories, left_out

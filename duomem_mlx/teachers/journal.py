@@ -31,13 +31,15 @@ class Place(NamedTuple):
 class Journal:
     """Answers and faults of one run, JSON Lines, appended and synced one by one. Safe to share between threads."""
 
-    def __init__(self, path: Path, budget: Budget) -> None:
+    def __init__(self, path: Path, budget: Budget, wants_actions: bool = True) -> None:
         """Reads what is there and lets `budget` count it; a last line that a killed run left torn is cut.
+        `wants_actions`: an answer without one counts as a fault.
 
         Raises DuomemError when another line is not whole, the file cannot be written, or another process has it.
         """
         self.path = path
         self.budget = budget
+        self._wants_actions = wants_actions
         self._lock, self._syncing = threading.Lock(), threading.Lock()
         self._written = self._synced = 0  # lines, of this process
         self._answers: dict[tuple[Place, str], Answer] = {}
@@ -123,7 +125,7 @@ class Journal:
         self.budget.spend(answer.tokens_in, answer.tokens_out, answer.seconds)
         if answer.cut:
             self.budget.count("cut")
-        if reply_in(answer).action is None:
+        if self._wants_actions and reply_in(answer).action is None:
             self.budget.count("no_action")
 
     def _count_fault(self, kind: str, tokens_in: int, tokens_out: int) -> None:

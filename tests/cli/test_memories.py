@@ -12,6 +12,7 @@ from duomem_mlx.memory.bank import Bank
 from duomem_mlx.trajectory import append_trajectory
 from tests.memory.hashing import HashingEncoder
 from tests.memory.test_scripts import trajectory
+from tests.teachers import endpoint as server
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -228,6 +229,59 @@ def test_what_a_model_has_no_script_for_is_left_out(
     assert (counts["count"], counts["left_out"]) == (4, 4)
 
 
+def of_a_remote_model(request: dict[str, Any]) -> str:
+    (message,) = request["messages"]
+    thing = next(thing for thing in ("box", "pen", "mug") if f"{thing} on" in message["content"])
+    return f"<think>A {thing}, again.</think>Go and take the {thing} 1 first."
+
+
+def test_a_remote_model_writes_within_its_budget_and_is_paid_once(
+    call: Call, played: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WRITER_KEY", server.KEY)
+    with server.Endpoint(server.mixed(("503", "reset", "no choices"), 0.2)) as far:
+        far.answer = of_a_remote_model
+        words = ["build", played, "--writer", "remote", "--model", "big", "--base-url", far.url, "--out"]
+        words += [tmp_path / "own", "--api-key-env", "WRITER_KEY", "--price-in", 10, "--price-out", 100]
+        code, _, err = call(*words, "--max-cost", 0.007)
+        assert code == 1
+        assert "--max-cost is reached" in err
+        assert not (tmp_path / "own").exists()
+        paid = far.answered
+        assert 3 <= paid <= 4
+        code, _, err = call(*words, "--max-cost", 1)
+        assert code == 0
+        assert "cost 0.01" in err
+        assert far.answered == 6  # two games of a task were played alike
+        with Bank.open(tmp_path / "own") as bank:
+            scripts = {f"Go and take the {thing} first." for thing in ("box", "pen", "mug")}
+            assert {one.script for one in bank} == scripts
+        assert as_json(call, *words, "--overwrite", "--form", "both")["count"] == 6
+        more = ("add", played, "--memories", tmp_path / "own", *words[2:8], "--form", "both")
+        assert as_json(call, *more)["strengthened"] == 12
+        assert far.answered == 6
+        far.choose = lambda number: "too long"
+        assert as_json(call, *words, "--overwrite", "--way", "rounds")["left_out"] == 12
+    assert not any(server.KEY.encode() in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--writer", "remote"), "needs --base-url and --model"),
+        (("--base-url", "http://localhost:1/v1"), "--base-url is for a remote writer"),
+        (("--writer", "remote", "--base-url", "http://x/v1", "--model", "m", "--max-cost", 1), "no price"),
+        (("--writer", "remote", "--base-url", "http://x/v1", "--model", "m", "--api-key-env", "NONE"), "is not set"),
+    ],
+)
+def test_a_remote_writer_that_is_told_too_little(
+    call: Call, played: Path, tmp_path: Path, words: tuple[object, ...], says: str
+) -> None:
+    code, _, err = call("build", played, "--out", tmp_path / "new", *words)
+    assert code == 2
+    assert says in err
+
+
 def test_plain_scripts_and_unknown_writers(call: Call, played: Path, tmp_path: Path) -> None:
     as_json(call, "build", played, "--writer", "plain", "--out", tmp_path / "plain")
     with Bank.open(tmp_path / "plain") as bank:
@@ -254,6 +308,10 @@ def test_a_bank_by_key_facts_is_asked_with_key_facts(
     code, _, err = call(*search[:-1], "another")
     assert code == 2
     assert "were found by facts-1 student m@1" in err
+    copied = ("import", tmp_path / "facts", "--out", tmp_path / "copy", "--encoder", "another")
+    assert as_json(call, *copied)["memories"] == 6
+    with Bank.open(tmp_path / "copy") as bank:
+        assert (bank.by, bank.finder, bank.encoder_id) == ("facts", "facts-1 student m@1", "another")
 
 
 def test_a_bank_that_is_not_sound_fails(call: Call, bank: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Changes a bank and is stopped at the n-th call that changes a file, for every STEP-th n there is. Run by
 test_crash.py with `stop_at.c` preloaded: python -m tests.memory.stopped SCENARIO HOW FOLDER STEP. Prints how often it
-was stopped.
+was stopped. With the HOW "beside" another process writes to the same bank all the while.
 
 Each moment is a fork of this process, so that a hundred take seconds.
 """
@@ -12,6 +12,7 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +22,12 @@ from duomem_mlx.memory.bank import Bank
 from duomem_mlx.memory.record import Memory
 from tests.memory.hashing import HashingEncoder, memory
 
-HOWS = {"before": 0, "half-way": 1, "full": 2}
+HOWS = {"before": 0, "half-way": 1, "full": 2, "beside": 0}
 ENCODER = HashingEncoder(dimensions=64)
 shim = ctypes.CDLL(None)
 acknowledged = mmap.mmap(-1, 8)  # shared with the forks: how many changes were reported as done
+neighbours = mmap.mmap(-1, 8)  # how many the other process made; a byte that tells it to end
+NEIGHBOURS = 1000  # number of its first memory
 
 State = frozenset[tuple[str, int, int]]  # id, strength, uses
 
@@ -178,6 +181,44 @@ def stopped_at(moment: int, how: int, scenario: Scenario, folder: Path) -> bool:
     return code != 0
 
 
+@contextmanager
+def neighbour(bank: Path) -> Iterator[None]:
+    """Another process that adds and forgets memories of its own until the block ends."""
+    neighbours[:2] = b"\0\0"
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            with Bank.open(bank, ENCODER) as opened:
+                while not neighbours[1] and neighbours[0] < 250:
+                    _, passing = opened.add(numbered(NEIGHBOURS + 2 * neighbours[0], 2))
+                    opened.forget([passing])
+                    opened.search("put thing1 on place1")
+                    neighbours[0] += 1
+            status = 0
+        finally:
+            os._exit(status)
+    while not neighbours[0]:
+        os.sched_yield()
+    try:
+        yield
+    finally:
+        neighbours[1] = 1
+        _, status = os.waitpid(child, 0)
+    assert status == 0, "the other process failed"
+
+
+def without_neighbours(found: State) -> State:
+    """What is there besides the other process's memories, after proving that all it kept is there and nothing that it
+    forgot."""
+    theirs = numbered(NEIGHBOURS, 2 * neighbours[0])
+    kept = {one.id for one in theirs[::2]}
+    ids = {id_ for id_, _, _ in found}
+    assert kept <= ids, "something of the other process is lost"
+    assert not ids & {one.id for one in theirs[1::2]}, "something that the other process forgot is there"
+    return frozenset(one for one in found if one[0] not in kept)
+
+
 def main(name: str, how: str, base: Path, step: int) -> None:
     scenario, pristine, folder = SCENARIOS[name], base / "pristine", base / "work"
     pristine.mkdir()
@@ -190,10 +231,14 @@ def main(name: str, how: str, base: Path, step: int) -> None:
     while True:
         shutil.rmtree(folder)
         shutil.copytree(pristine, folder)
-        if not stopped_at(moment, HOWS[how], scenario, folder):
+        with neighbour(folder / "bank") if how == "beside" else nullcontext():
+            stopped = stopped_at(moment, HOWS[how], scenario, folder)
+        if not stopped:
             break
         done = acknowledged[0]
         found = state(folder / scenario.result)
+        if how == "beside":
+            found = without_neighbours(found)
         assert found in states[done : done + 2], f"{name}, moment {moment}: {done} changes were reported as done"
         moment += step
     print((moment - 1) // step)

@@ -55,6 +55,12 @@ def test_stopped_at_calls_that_change_a_file(scenario: str, how: str, step: int,
     assert int(done.stdout) >= MOMENTS[scenario] // step
 
 
+@pytest.mark.parametrize("step", [8, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("scenario", ["adds", "forgets"])
+def test_stopped_while_another_process_writes(scenario: str, step: int, shim: Path, folder: Path) -> None:
+    test_stopped_at_calls_that_change_a_file(scenario, "beside", step, shim, folder)
+
+
 WRITER = """
 import sys
 from pathlib import Path
