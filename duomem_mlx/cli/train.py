@@ -149,9 +149,12 @@ def train(
         from duomem_mlx.training.fit import prepare
 
         student = load_student(model)
+        writer = writer_for(student, environment, settings.prompt_style)
+        if writer.note:
+            output.say(writer.note)
         prepared = prepare(
             chosen,
-            writer_for(student, environment, settings.prompt_style),
+            writer,
             settings,
             None if bank is None else recalled(bank, chosen, settings.k),
             getattr(environment, "refused", None),

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 from duomem_mlx import prompt
 from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.prompt import Example, Reply, Shorten
-from duomem_mlx.student.untrusted import markers_of, plain, unmarked
+from duomem_mlx.student.template import FIX, cut_template
+from duomem_mlx.student.untrusted import control_tokens, markers_of, plain, unmarked
 
 
 class Writer(Protocol):
@@ -24,6 +25,10 @@ class Writer(Protocol):
     @property
     def stop_tokens(self) -> frozenset[int]:
         """Any of these ends an action."""
+
+    @property
+    def note(self) -> str | None:
+        """What a person should know of this style with this model."""
 
     def start(self, opening: str, examples: Sequence[Example]) -> list[int]:
         """Everything before the first action."""
@@ -53,8 +58,7 @@ def make_writer(tokenizer: Any, style: str, instructions: str, shorten: Shorten 
     raise UsageError(f"There is no prompt style {style!r}.", f"Use one of {', '.join(prompt.STYLES)}.")
 
 
-def _text(tokenizer: Any, tokens: Sequence[int]) -> str:
-    ends = _ends(tokenizer)
+def _text(tokenizer: Any, tokens: Sequence[int], ends: frozenset[int]) -> str:
     return str(tokenizer.decode([token for token in tokens if token not in ends]))
 
 
@@ -69,6 +73,7 @@ class CompactWriter:
     tokenizer: Any
     shorten: Shorten
     stop_tokens: frozenset[int]
+    note: str | None = None
     style: str = prompt.COMPACT
 
     @classmethod
@@ -92,17 +97,13 @@ class CompactWriter:
         return plain(self.tokenizer, prompt.compact_observation(text, self.shorten))
 
     def read(self, tokens: Sequence[int]) -> Reply:
-        return prompt.read_compact(_text(self.tokenizer, tokens))
+        return prompt.read_compact(_text(self.tokenizer, tokens, _ends(self.tokenizer)))
 
 
 @dataclass(frozen=True)
 class ChatWriter:
-    """Turns through the model's own chat template.
-
-    The template is rendered once around markers and cut at them: what stands before the first answer, between an
-    answer and the next user turn, and after that turn. Those pieces are tokenized once and never change, whatever
-    the template would do to earlier turns later on.
-    """
+    """Turns through the model's own chat template, cut into pieces that are tokenized once and never change, whatever
+    the template would do to earlier turns later on (see `template`)."""
 
     tokenizer: Any
     instructions: str
@@ -113,30 +114,32 @@ class ChatWriter:
     after_user: list[int]  # from the end of a user text to the next answer
     stop_tokens: frozenset[int]
     markers: tuple[str, ...] = ()  # of turns, in ordinary text
+    note: str | None = None
     style: str = prompt.CHAT
 
     @classmethod
     def of(cls, tokenizer: Any, instructions: str) -> "ChatWriter":
-        pieces = _cut_template(tokenizer)
-        tail = list(tokenizer.encode(pieces.between, add_special_tokens=False))
-        ends = _ends(tokenizer)
-        last = next((place for place, token in enumerate(tail) if token in ends), None)
+        pieces = cut_template(tokenizer)
+
+        def tokens(text: str) -> list[int]:
+            return list(tokenizer.encode(text, add_special_tokens=False))
+
+        tail, ends = tokens(pieces.between), _ends(tokenizer)
+        control = ends if ends.intersection(tail) else control_tokens(tokenizer)
+        last = next((place for place, token in enumerate(tail) if token in control), None)
         if last is None:
-            raise DuomemError(
-                "This model's chat template does not end an answer with the model's end token.",
-                "Use --prompt-style compact-1.",
-            )
-        head, middle, start = (list(tokenizer.encode(text, add_special_tokens=False)) for text in pieces.before)
+            raise DuomemError("This model's chat template does not end an answer with a control token.", FIX)
         return cls(
             tokenizer=tokenizer,
             instructions=instructions,
             system=pieces.system,
-            before=(head, middle, start),
+            before=(tokens(pieces.head), tokens(pieces.middle), tokens(pieces.opens)),
             after_answer=tail[: last + 1],
             between=tail[last + 1 :],
-            after_user=list(tokenizer.encode(pieces.after_user, add_special_tokens=False)),
-            stop_tokens=ends,
-            markers=markers_of(tokenizer, (*pieces.before, pieces.between, pieces.after_user)),
+            after_user=tokens(pieces.opens),
+            stop_tokens=ends | {tail[last]},
+            markers=markers_of(tokenizer, (pieces.head, pieces.middle, pieces.opens, pieces.between)),
+            note=_KEPT if pieces.dropped else None,
         )
 
     def _plain(self, text: str) -> list[int]:
@@ -159,68 +162,10 @@ class ChatWriter:
         return self.between + self._plain(text.strip()) + self.after_user
 
     def read(self, tokens: Sequence[int]) -> Reply:
-        return prompt.read_chat(_text(self.tokenizer, tokens))
+        return prompt.read_chat(_text(self.tokenizer, tokens, self.stop_tokens))
 
 
-@dataclass(frozen=True)
-class _Pieces:
-    system: bool
-    before: tuple[str, str, str]
-    between: str
-    after_user: str
-
-
-_SYSTEM, _USER, _ANSWER, _NEXT, _REPLY, _LAST = (f"\ue000{name}\ue001" for name in "SUANRL")
-
-
-def _cut_template(tokenizer: Any) -> _Pieces:
-    """Render the template around markers and cut it. Raises DuomemError when a marker is lost or turns differ."""
-
-    def render(messages: list[dict[str, str]], more: bool) -> str:
-        text = tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=more, enable_thinking=False
-        )
-        return str(text)
-
-    talk = [
-        {"role": "user", "content": _USER},
-        {"role": "assistant", "content": _ANSWER},
-        {"role": "user", "content": _NEXT},
-        {"role": "assistant", "content": _REPLY},
-        {"role": "user", "content": _LAST},
-    ]
-    system = [{"role": "system", "content": _SYSTEM}]
-    try:
-        whole = render([*system, *talk], more=False)
-    except Exception as error:  # a template raises whatever its author chose
-        if getattr(tokenizer, "chat_template", None) is None:
-            raise DuomemError("This model has no chat template.", "Use --prompt-style compact-1.") from None
-        try:
-            whole = render(talk, more=False)
-        except Exception:
-            raise DuomemError(f"This model's chat template fails: {error}.", "Use --prompt-style compact-1.") from None
-    has_system = _SYSTEM in whole
-    opening = [*(system if has_system else []), talk[0]]
-    ended, begun = render(opening, more=False), render(opening, more=True)
-    answer = begun[len(ended) :]
-    between = _inside(whole, _ANSWER, _NEXT)
-    after_user = ended[ended.index(_USER) + len(_USER) :] + answer if _USER in ended else ""
-    if (
-        not begun.startswith(ended)
-        or not answer
-        or between is None
-        or between != _inside(whole, _REPLY, _LAST)
-        or _USER not in ended
-    ):
-        raise DuomemError(
-            "This model's chat template changes earlier turns, so they cannot be kept.", "Use --prompt-style compact-1."
-        )
-    head, rest = begun.split(_SYSTEM, 1) if has_system else ("", begun)
-    first, start = rest.split(_USER, 1)
-    return _Pieces(has_system, (head, first, start) if has_system else (first, "", start), between, after_user)
-
-
-def _inside(text: str, left: str, right: str) -> str | None:
-    if left not in text or right not in text:
-        return None
-    return text[text.index(left) + len(left) : text.index(right)]
+_KEPT = (
+    "This model's chat template takes from earlier answers what it opens a new one with, such as an empty thought; "
+    "here it stays, in training and in play alike, and what was computed stays valid."
+)
