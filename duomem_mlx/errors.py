@@ -16,3 +16,7 @@ class UsageError(DuomemError):
     """The call's own words are off: a wrong path, an unknown name, options that contradict each other."""
 
     exit_status = 2
+
+
+class DuomemWarning(UserWarning):
+    """Something a person should know that stops nothing; `str()` of it is the whole line."""

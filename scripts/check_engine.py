@@ -22,6 +22,8 @@ from functools import lru_cache, wraps
 from pathlib import Path
 from typing import Any
 
+from nonsense import ODD, about, slip
+
 from duomem_mlx.environment import ordered
 from duomem_mlx.household import files
 from duomem_mlx.household.engine import FastGame
@@ -31,8 +33,7 @@ from duomem_mlx.household.logic import generation_of
 from duomem_mlx.household.reader import read_problem
 from duomem_mlx.household.textworld_engine import TextWorldGame, installed_rules
 
-POLICIES = ("random", "expert", "walkthrough", "nonsense")
-Policy = Callable[[FastGame, TextWorldGame, random.Random], Iterator[str]]
+Command = str | int  # a number goes back to when so many commands had been given
 
 
 # -- what is done ------------------------------------------------------------------------------------------------
@@ -45,12 +46,12 @@ def any_valid(game: FastGame, rng: random.Random) -> str:
     return rng.choice([command for command in commands if command.split()[0] == verb])
 
 
-def random_valid(game: FastGame, reference: TextWorldGame, rng: random.Random) -> Iterator[str]:
+def random_valid(game: FastGame, reference: TextWorldGame, rng: random.Random) -> Iterator[Command]:
     while True:
         yield any_valid(game, rng)
 
 
-def walkthrough(game: FastGame, reference: TextWorldGame, rng: random.Random) -> Iterator[str]:
+def walkthrough(game: FastGame, reference: TextWorldGame, rng: random.Random) -> Iterator[Command]:
     """Some wandering, then the planner's way to the goal, and some commands after the end."""
     for _ in range(rng.randrange(30)):
         yield any_valid(game, rng)
@@ -59,7 +60,7 @@ def walkthrough(game: FastGame, reference: TextWorldGame, rng: random.Random) ->
         yield any_valid(game, rng)
 
 
-def expert(game: FastGame, reference: TextWorldGame, rng: random.Random) -> Iterator[str]:
+def expert(game: FastGame, reference: TextWorldGame, rng: random.Random) -> Iterator[Command]:
     """ALFWorld's hand-coded expert, which speaks of moving only."""
     from alfworld.agents.expert import HandCodedTWAgent
 
@@ -94,118 +95,49 @@ def expert(game: FastGame, reference: TextWorldGame, rng: random.Random) -> Iter
         yield wanted.replace("move ", f"{put} ", 1).replace(" to ", between) if wanted.startswith("move ") else wanted
 
 
-ODD = (
-    "",
-    " ",
-    "\n",
-    "\t \r\n",
-    "look\n",
-    "  inventory  ",
-    "look around",
-    "LOOK",
-    "Look",
-    "look ",
-    "help",
-    "help me",
-    "go",
-    "go to",
-    "go to ",
-    "go  to",
-    "take",
-    "take from",
-    "take  from ",
-    "move to",
-    "put in/on",
-    "put",
-    "examine",
-    "examine agent1",
-    "use",
-    "open",
-    "slice with",
-    "go to loc 1",
-    "examine loc 1",
-    "go to loc 1\x00",
-    "look\u00a0",
-    "\u2003inventory\u2003",
-    "l\u043eok",  # a Cyrillic o
-    "看看周围",
-    "انظر",
-    "go to 冰箱 1",
-    "🍎",
-    "{r}",
-    "{o.name}",
-    "%s",
-    "#look.feedback#",
-    "[nothing]",
-    "open {r}",
-    "x" * 10_000,
-    "go to " + "cabinet 1 " * 1_000,
-    "look\nlook",
-    "look;inventory",
-    "None",
-    "null",
-    "Nothing happens.",
-    "quit",
-    "restart",
-    "undo",
-    "\x1b[2J",
-)
-
-
-def nonsense(game: FastGame, reference: TextWorldGame, rng: random.Random) -> Iterator[str]:
+def nonsense(game: FastGame, reference: TextWorldGame, rng: random.Random) -> Iterator[Command]:
     """Odd commands, and commands a slip away from real ones; now and then a real one, to get about."""
+    ids = list(reference._environment.unwrapped._entity_infos)  # what things are called in the problem
     names = [*game.world.thing_named, *game.world.place_named]
     while True:
         choice = rng.random()
         if choice < 0.35:
             yield any_valid(game, rng)
-        elif choice < 0.55:
+        elif choice < 0.5:
             yield rng.choice(ODD)
+        elif choice < 0.65:
+            # Words of what can be done here, each valid for something else.
+            near = [name for name in names if any(name in command for command in valid_here(game))]
+            yield about(near or names, rng)
         elif choice < 0.75:
-            a, b = rng.choice(names), rng.choice(names)
-            yield rng.choice(
-                [
-                    f"take {a} from {b}",
-                    f"put {a} in/on {b}",
-                    f"move {a} to {b}",
-                    f"open {a}",
-                    f"close {a}",
-                    f"examine {a}",
-                    f"use {a}",
-                    f"heat {a} with {b}",
-                    f"cool {a} with {b}",
-                    f"clean {a} with {b}",
-                    f"slice {a} with {b}",
-                    f"go to {a}",
-                    f"take {a}",
-                    f"put {a} on {b}",
-                    f"{a}",
-                ]
-            )
+            yield about([*names, *ids], rng)
         else:
             yield slip(any_valid(game, rng), rng)
 
 
-def slip(command: str, rng: random.Random) -> str:
-    at = rng.randrange(len(command))
-    return rng.choice(
-        [
-            command.upper(),
-            command.title(),
-            f"  {command}\t",
-            command.replace(" ", "  ", 1),
-            command.replace(" ", "\u00a0", 1),
-            command[:at] + command[at + 1 :],
-            command[:at] + rng.choice("abcxyz 019é") + command[at:],
-            command + ".",
-            command + " 1",
-            command[:-1],
-            f"please {command}",
-            command + "\n",
-            command.replace(" to ", " in ", 1),
-            command.replace(" the ", " ", 1),
-        ]
-    )
+def valid_here(game: FastGame) -> list[str]:
+    return [command for command in game.valid_commands() if not command.startswith("go to ")]
+
+
+def rewind(game: FastGame, reference: TextWorldGame, rng: random.Random) -> Iterator[Command]:
+    """Random, and now and then back: the fast engine to a moment it kept, TextWorld by playing it all again."""
+    given = 0
+    while True:
+        if rng.random() < 0.12:
+            given = rng.randrange(min(given, 8) + 1)
+            yield given
+        else:
+            given += 1
+            yield any_valid(game, rng)
+
+
+POLICIES: dict[str, Callable[[FastGame, TextWorldGame, random.Random], Iterator[Command]]] = {
+    "random": random_valid,
+    "expert": expert,
+    "walkthrough": walkthrough,
+    "nonsense": nonsense,
+    "rewind": rewind,
+}
 
 
 # -- playing -----------------------------------------------------------------------------------------------------
@@ -261,16 +193,31 @@ def compare(job: Job) -> Outcome:
             lines += [f"  {key}, fast:      {seen[0][key]!r}", f"  {key}, textworld: {seen[1][key]!r}"]
         return "\n".join(lines)
 
-    difference = both(lambda game: game.reset(), "reset")
+    given: list[str] = []
+
+    def again(game: FastGame | TextWorldGame) -> str:
+        if game is fast and given:
+            fast.restore(moments[-1])
+            return moments[-1].told
+        text = game.reset()
+        for command in given:
+            text = game.step(command)
+        return text
+
+    difference = both(again, "reset")
+    moments = [fast.snapshot()]
     rng = random.Random(f"{job.seed} {job.game_id} {job.policy}")
-    policy: Policy = {"random": random_valid, "expert": expert, "walkthrough": walkthrough, "nonsense": nonsense}[
-        job.policy
-    ]
     steps = 0
-    commands = policy(fast, reference, rng)
+    commands = POLICIES[job.policy](fast, reference, rng)
     while not difference and steps < job.steps:
         command = next(commands)
-        difference = both(lambda game, command=command: game.step(command), command)
+        if isinstance(command, int):
+            del given[command:], moments[command + 1 :]
+            difference = both(again, f"{given}, to which both went back")
+        else:
+            difference = both(lambda game, command=command: game.step(command), command)
+            given.append(command)
+            moments.append(fast.snapshot())
         steps += 1
     return Outcome(job, steps, fast.won, difference, (spent[0], spent[1]))
 

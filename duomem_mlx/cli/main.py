@@ -5,8 +5,9 @@ import errno
 import importlib
 import os
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from duomem_mlx.cli.output import say
-from duomem_mlx.errors import DuomemError
+from duomem_mlx.errors import DuomemError, DuomemWarning
 
 # A command, in the order of use -> what the list says of it. `cli/COMMAND.py` holds a function of that name or, for a
 # group, a Typer called `app`; it is imported when it is called.
@@ -110,7 +111,8 @@ def status(command: Callable[[], Any]) -> int:
     """Call `command` and turn whatever comes of it into an exit status and, when it failed, one sentence."""
     try:
         try:
-            command()
+            with plain_warnings():
+                command()
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()
@@ -134,6 +136,22 @@ def status(command: Callable[[], Any]) -> int:
             drop_output()
         return error.exit_status if isinstance(error, DuomemError) else 1
     return 0
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Our own warnings are lines for the person watching; others stay as Python prints them."""
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, DuomemWarning):
+                say(str(message))
+            else:
+                others(message, category, *where, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 def stopped() -> int:

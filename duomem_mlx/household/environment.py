@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, cast
 
 from duomem_mlx.environment import Game, Teacher
-from duomem_mlx.errors import DuomemError, UsageError
+from duomem_mlx.errors import DuomemError, DuomemWarning, UsageError
 from duomem_mlx.household import files, wording
 from duomem_mlx.household.engine import FastGame
+from duomem_mlx.household.foreign import fault_of
 from duomem_mlx.household.logic import MOVE, Generation, generation_of
 from duomem_mlx.household.reader import read_problem
 from duomem_mlx.household.world import World
@@ -188,13 +189,18 @@ class Household:
     def _play(self, path: Path, task_id: str, split: str) -> HouseholdGame:
         if self.engine == "fast":
             stamp = path.stat()
-            loaded = _load(path, stamp.st_mtime_ns, stamp.st_size)
-            if isinstance(loaded, _Loaded):
+            try:
+                loaded = _load(path, stamp.st_mtime_ns, stamp.st_size)
+            except _UnknownRules as unknown:
+                game_file = unknown.game_file
+                _tell_unknown_rules(game_file, task_id)
+            else:
                 return FastGame(loaded.world, loaded.rules, loaded.task_line, task_id, split)
-            _tell_unknown_rules(loaded, task_id)
+        else:
+            game_file = files.read_game_file(path)
         from duomem_mlx.household.textworld_engine import TextWorldGame
 
-        return TextWorldGame(files.read_game_file(path), task_id, split)
+        return TextWorldGame(game_file, task_id, split)
 
 
 class _Loaded(NamedTuple):
@@ -203,25 +209,30 @@ class _Loaded(NamedTuple):
     task_line: str
 
 
+class _UnknownRules(Exception):
+    def __init__(self, game_file: files.GameFile) -> None:
+        self.game_file = game_file
+
+
 @lru_cache(maxsize=4096)
-def _load(path: Path, _modified_ns: int, _bytes: int) -> _Loaded | files.GameFile:
-    """What the fast engine plays; the file itself when it does not know its rules. Some 30 kB a game are kept, so
-    that one that is played by several arms, or searched, is read once."""
+def _load(path: Path, _modified_ns: int, _bytes: int) -> _Loaded:
+    """What the fast engine plays. Some 30 kB a game are kept, so that one that is played by several arms, or searched,
+    is read once."""
     game_file = files.read_game_file(path)
     rules = generation_of(game_file)
     if rules is None:
-        return game_file
+        raise _UnknownRules(game_file)
     return _Loaded(read_problem(game_file.problem), rules, game_file.plain_task_line)
 
 
 def _tell_unknown_rules(game_file: files.GameFile, task_id: str) -> None:
     """Warn that TextWorld has to play; raises DuomemError where it could not, or should not be tried."""
     what = f"The fast engine does not know the rules (domain and grammar) of {task_id}"
-    if not re.search(r"\(\s*+domain\s++alfred\s*+\)", game_file.domain[:2000]):
-        raise DuomemError(f"{what}: it is no household game.", "Fetch or generate the game again.")
+    if (fault := fault_of(game_file)) is not None:
+        raise DuomemError(f"{what}, and {fault}.", "Fetch or generate the game again.")
     if importlib.util.find_spec("textworld") is None or importlib.util.find_spec("alfworld") is None:
         raise DuomemError(f"{what}.", "To let TextWorld play it, pip install 'duomem-mlx[alfworld]'.")
-    warnings.warn(f"{what}: TextWorld plays it, which is much slower.", stacklevel=3)
+    warnings.warn(f"{what}: TextWorld plays it, which is much slower.", DuomemWarning, stacklevel=3)
 
 
 def household(games_dir: Path | None = None, engine: str = "fast") -> Household:

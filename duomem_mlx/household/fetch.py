@@ -129,15 +129,16 @@ def _download(url: str, target: Path, progress: Progress) -> Path:
     except urllib.error.HTTPError as error:
         if error.code == 416 and begun:  # nothing is left to send
             return _finished(part, target)
+        if error.code >= 500 or error.code in (408, 429):
+            raise DuomemError(f"The server of {url} is busy: {error.code} {error.reason}.", _LATER) from None
         raise UsageError(f"{url} cannot be fetched: {error.code} {error.reason}.", _OTHER_WAY) from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or error or type(error).__name__
-        raise DuomemError(
-            f"The download of {url} stopped: {reason}.", "The same command again goes on where it stopped."
-        ) from None
+        raise DuomemError(f"The download of {url} stopped: {reason}.", _LATER) from None
     return _finished(part, target)
 
 
+_LATER = "The same command again goes on where it stopped."
 _OTHER_WAY = "Name a mirror with --from, or play generated games: `duomem-mlx games list embedded`."
 
 

@@ -3,12 +3,13 @@
 import json
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from duomem_mlx.errors import DuomemError, UsageError
+from duomem_mlx.errors import DuomemError, DuomemWarning, UsageError
 
 GAME_FILE = "game.tw-pddl"
 TASK_FILE = "traj_data.json"
@@ -24,6 +25,7 @@ KINDS = (
     "pick_two_obj_and_place",
 )
 LARGEST_BYTES = 4 << 20  # ALFWorld's are about 80 KB
+LONGEST_TASK = 500  # characters; ALFWorld's longest has some 70
 
 _TASK = re.compile(r'"rhs"\s*:\s*(?P<text>"Your task is to: (?:[^"\\\n]|\\.)*")')
 _FETCH = "Fetch them with `duomem-mlx games fetch`, or name their folder with --games-dir."
@@ -54,6 +56,8 @@ class GameFile:
     def plain_task_line(self) -> str:
         """The same. Raises DuomemError when it holds signs that TextWorld's grammar reads as more than text."""
         line = self.task_line
+        if len(line) > LONGEST_TASK or not line.isprintable():
+            raise DuomemError("The game's task is no sentence.", "Fetch or generate the game again.")
         if any(sign in line for sign in ';|"<>[]{}#\\'):
             raise DuomemError("The game's task holds signs that are no plain text.", "Play it with --engine textworld.")
         return line
@@ -78,6 +82,8 @@ def read_game_file(path: Path) -> GameFile:
     """Read a `game.tw-pddl`. Raises UsageError when it is not there, DuomemError when it is not a whole game."""
     again = "Fetch or generate the game again."
     try:
+        if path.is_fifo():
+            raise DuomemError(f"The game {path} is a pipe, which could keep one waiting.", again)
         with path.open("rb") as file:
             data = file.read(min(os.fstat(file.fileno()).st_size, LARGEST_BYTES) + 1)
     except (FileNotFoundError, NotADirectoryError):
@@ -198,6 +204,8 @@ def is_whole(folder: Path) -> bool:
 
 def _end(path: Path) -> bytes | None:
     """A game file's end, with the key `solvable` where there is one; None when there is no such file."""
+    if not path.is_file():  # a pipe would keep one waiting
+        return None
     try:
         with path.open("rb") as file:
             # The key comes last in ALFWorld's files; inside a string its quotes would be escaped.
@@ -212,12 +220,18 @@ def _end(path: Path) -> bytes | None:
 
 
 def find_games(root: Path, split: str) -> dict[str, Path]:
-    """The playable games of a split below the data folder `root`. Raises UsageError that says what is wrong when
-    there are none."""
+    """The playable games of a split below the data folder `root`. Warns when some are missing; raises UsageError that
+    says what is wrong when all are."""
     folder = root / DATA_FOLDER / split
     if not folder.is_dir():
         raise UsageError(f"There are no {split} games at {folder}.", _FETCH)
-    return _some(survey(folder))
+    found = survey(folder)
+    games = _some(found)
+    if len(games) < EXPECTED.get(split, 0):
+        what = f"{folder} holds {len(games)} of ALFWorld's {EXPECTED[split]} games"
+        why = f" ({found.trouble})" if found.trouble else ""
+        warnings.warn(f"{what}{why}. Get the others with `duomem-mlx games fetch`.", DuomemWarning, stacklevel=2)
+    return games
 
 
 def find_games_in(folder: Path) -> dict[str, Path]:

@@ -281,8 +281,8 @@ def _names(ids: Iterable[str]) -> tuple[str, ...]:
     """ALFWorld's names for sorted ids: the kind of thing and a number, the first id of a kind with the highest."""
     kinds = []
     for id_ in ids:
-        kind, bar, where = id_.partition("_bar_")
-        if not bar or "_" in kind or len(where) > LONGEST_NAME:
+        kind, bar, _ = id_.partition("_bar_")
+        if not bar or "_" in kind or len(id_) > LONGEST_NAME:
             _refuse(f"{id_[:40]!r} is no name of a thing, a place or a location")
         kinds.append(f"{kind}basin" if "basin" in id_ else kind)
     numbers = Counter(kinds)

@@ -32,7 +32,7 @@ class TextWorldGame:
 
     def reset(self) -> str:
         """Start over; the opening text."""
-        with _own_arguments():
+        with _faults_told(self.id):
             self._state = self._environment.reset()
         self._done = False
         return str(self._state.feedback)
@@ -42,7 +42,8 @@ class TextWorldGame:
         if self._state is None:
             self.reset()
         if not self._done:
-            self._state, _, self._done = self._environment.step(action)
+            with _faults_told(self.id):
+                self._state, _, self._done = self._environment.step(action)
         return str(self._state.feedback)
 
     @property
@@ -97,18 +98,25 @@ def _load(file: GameFile, game_id: str) -> Any:
     backend = _idle.pop() if _idle else PddlEnv(wanted)
     environment = AlfredInfos(AlfredDemangler(backend, shuffle=False))
     data = {"pddl_domain": file.domain, "grammar": file.grammar, "pddl_problem": file.problem}
-    try:
-        with _own_arguments():
-            environment.load(data)
-    except (Exception, SystemExit) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DuomemError(f"TextWorld cannot play {game_id}: {reason}.", "Fetch or generate the game again.") from None
+    with _faults_told(game_id):
+        environment.load(data)
     weakref.finalize(environment, _idle.append, backend)
     return environment
 
 
 # Each backend holds a copy of the planner's library, which crashes the process when it is closed and loaded anew.
 _idle: list[Any] = []
+
+
+@contextlib.contextmanager
+def _faults_told(game_id: str) -> Iterator[None]:
+    """What TextWorld and its translator raise, and leave by, in one sentence."""
+    try:
+        with _own_arguments():
+            yield
+    except (Exception, SystemExit) as error:
+        reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
+        raise DuomemError(f"TextWorld cannot play {game_id}: {reason}.", "Fetch or generate the game again.") from None
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import random
 from itertools import product
 
+import nonsense
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -228,6 +229,24 @@ def test_what_is_valid_is_taken_and_all_else_is_refused(seed: int, walk: int, st
             assert game.snapshot().state == moment.state
         else:
             game.restore(moment)
+
+
+@settings(deadline=None, max_examples=50)
+@given(seed=seeds, walk=walks, steps=st.integers(0, 40))
+def test_nonsense_is_refused_unless_it_is_a_valid_command_in_white_space(seed: int, walk: int, steps: int) -> None:
+    """What TextWorld takes is, by its construction, what stands in the list of valid commands."""
+    game = household().open(f"generated:{seed}")
+    assert isinstance(game, FastGame)
+    wander(game, walk, steps)
+    if game.done:
+        return
+    chance, moment, valid = random.Random(walk), game.snapshot(), game.valid_commands()
+    names = [*game.world.thing_named, *game.world.place_named]
+
+    slips = [nonsense.slip(chance.choice(valid), chance) for _ in range(100)]
+    for command in [*nonsense.ODD, *slips, *(nonsense.about(names, chance) for _ in range(100))]:
+        assert (game.step(command) != REFUSED) is (command.strip() in valid), command
+        game.restore(moment)
 
 
 @settings(deadline=None, max_examples=25)

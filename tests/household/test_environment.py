@@ -9,8 +9,9 @@ from duomem_mlx.environment import Environment, find_environment, ordered, strat
 from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.household.environment import Household, household
 from duomem_mlx.household.files import DATA_FOLDER, KINDS
-from tests.household.rooms import know_these_rules, write_game
+from tests.household.rooms import GRAMMAR, know_these_rules, write_game
 
+OTHER_GRAMMAR = GRAMMAR.replace("UNKNOWN GOAL", "rest") + " // otherwise"
 PEN = "pick_and_place_simple-Pen-None-Desk-301"
 
 
@@ -120,7 +121,7 @@ def test_an_unknown_engine() -> None:
 
 
 def test_rules_of_neither_generation_without_textworld(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    trial = write_game(data / DATA_FOLDER / "train" / PEN / "odd", grammar='{"rhs": "Your task is to: rest."}')
+    trial = write_game(data / DATA_FOLDER / "train" / PEN / "odd", grammar=OTHER_GRAMMAR)
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "textworld" else found(name))
 
@@ -131,7 +132,7 @@ def test_rules_of_neither_generation_without_textworld(data: Path, monkeypatch: 
 def test_rules_of_neither_generation_go_to_textworld(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from duomem_mlx.household import textworld_engine
 
-    trial = write_game(data / DATA_FOLDER / "train" / PEN / "odd", grammar='{"rhs": "Your task is to: rest."}')
+    trial = write_game(data / DATA_FOLDER / "train" / PEN / "odd", grammar=OTHER_GRAMMAR)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     monkeypatch.setattr(textworld_engine, "TextWorldGame", lambda file, task_id, split: (file.task_line, task_id))
 

@@ -33,6 +33,7 @@ class Server(ThreadingHTTPServer):
         need_loopback()
         super().__init__(("127.0.0.1", 0), Handler)
         self.files: dict[str, bytes] = {}
+        self.busy = False
         self.cuts: dict[str, int] = {}
         self.ranges = True
         self.asked: list[tuple[str, str | None]] = []
@@ -50,6 +51,9 @@ class Handler(BaseHTTPRequestHandler):
         wanted = self.headers.get("Range")
         self.server.asked.append((name, wanted))
         data = self.server.files.get(name)
+        if self.server.busy:
+            self.send_error(503)
+            return
         if data is None:
             self.send_error(404)
             return
@@ -219,6 +223,15 @@ def test_no_server_and_no_file_are_one_sentence(world: Path, server: Server) -> 
         fetch(world, "http://127.0.0.1:1")
     with pytest.raises(DuomemError, match="stopped"):
         fetch(world, "no url")
+
+
+def test_a_busy_server_is_asked_again_later(world: Path, server: Server) -> None:
+    server.busy = True
+    with pytest.raises(DuomemError, match=r"503 .*goes on where it stopped") as told:
+        fetch(world, server.url)
+    assert told.value.exit_status == 1
+    server.busy = False
+    assert all(split.whole for split in fetch(world, server.url))
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(world: Path, server: Server) -> None:

@@ -1,12 +1,13 @@
 """Which files are games, what they are called, and what is said of those that are none."""
 
 import json
+import os
 import time
 from pathlib import Path
 
 import pytest
 
-from duomem_mlx.errors import DuomemError, UsageError
+from duomem_mlx.errors import DuomemError, DuomemWarning, UsageError
 from duomem_mlx.household import files
 from tests.household.rooms import GRAMMAR, write_game
 
@@ -73,6 +74,16 @@ def test_a_split_without_playable_games_says_why(tmp_path: Path, change, words: 
     assert "games fetch" in str(told.value)
 
 
+def test_half_a_split_is_played_and_told(tmp_path: Path) -> None:
+    split = tmp_path / files.DATA_FOLDER / "valid_seen"
+    write_game(split / TASK / "good")
+    write_game(split / TASK / "stale", solvable=None)
+    (write_game(split / TASK / "missing") / files.GAME_FILE).unlink()
+
+    with pytest.warns(DuomemWarning, match=r"1 of ALFWorld's 140 games \(1 without .*, 1 rewritten .*games fetch"):
+        assert list(files.find_games(tmp_path, "valid_seen")) == [f"valid_seen/{TASK}/good"]
+
+
 def test_a_missing_split_says_where_it_was_sought(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=str(tmp_path)):
         files.find_games(tmp_path, "train")
@@ -118,6 +129,17 @@ def test_no_file_and_no_file_but_a_folder(tmp_path: Path) -> None:
         files.read_game_file(Path("a\x00b"))
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_in_the_place_of_a_game_keeps_nobody_waiting(tmp_path: Path) -> None:
+    folder = write_game(tmp_path / TASK / "trial")
+    (folder / files.GAME_FILE).unlink()
+    os.mkfifo(folder / files.GAME_FILE)
+
+    assert files.survey(tmp_path).missing == 1
+    with pytest.raises(DuomemError, match="pipe"):
+        files.read_game_file(folder / files.GAME_FILE)
+
+
 def test_the_task_of_a_grammar() -> None:
     line = 'Your task is to: put a "big" mug, quickly.'
     file = files.GameFile("", files.with_task(GRAMMAR, line), "")
@@ -127,6 +149,9 @@ def test_the_task_of_a_grammar() -> None:
     assert files.without_task(file.grammar) == files.without_task(GRAMMAR)
     with pytest.raises(DuomemError, match="no plain text"):
         _ = file.plain_task_line
+    for task in ("put\x1b[2J a mug in desk", "put a mug\nin desk", "put a \u202emug in desk", "mug" * 200_000):
+        with pytest.raises(DuomemError, match="no sentence"):
+            _ = files.GameFile("", files.with_task(GRAMMAR, f"Your task is to: {task}."), "").plain_task_line
     for grammar in ("grammar :: {}", GRAMMAR.replace("UNKNOWN GOAL", r"\q")):
         with pytest.raises(DuomemError, match="names no task"):
             _ = files.GameFile("", grammar, "").task_line

@@ -119,6 +119,7 @@ def _replaced(old: str, new: str) -> str:
         (PROBLEM.replace("Pen_bar_", "Pen_"), "no name of a thing"),
         (PROBLEM.replace("Pen_bar__", "Pen_Ultimate_bar__"), "no name of a thing"),
         (PROBLEM.replace("Pen_bar__", f"Pen_bar_{'x' * 300}"), "no name of a thing"),
+        (PROBLEM.replace("Pen_bar__", f"{'Pen' * 20_000}_bar__"), "no name of a thing"),
         (_replaced("small", "sm\x07ll"), "characters"),
         (_replaced("small", "smäll"), "characters"),
         (_replaced("small", "sm\ud800ll"), "characters"),
