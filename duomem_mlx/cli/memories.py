@@ -38,6 +38,9 @@ def search(
     ] = None,
     per_task: PerTask = 1,
     floor: Annotated[float, typer.Option("--floor", metavar="X", help="The least cosine that counts.")] = -1.0,
+    won_only: Annotated[
+        bool, typer.Option("--won-only", help="None of a failure, in a bank that learnt from failures too.")
+    ] = False,
     model: options.Model = None,
     diversity: Annotated[
         float,
@@ -58,6 +61,7 @@ def search(
             per_task=per_task or None,
             floor=floor,
             diversity=diversity,
+            won_only=won_only,
         )
     if json:
         found = [{"cosine": round(hit.cosine, 6), **to_record(hit.memory)} for hit in hits]

@@ -8,6 +8,9 @@ from typing import Any
 
 import typer
 
+# What a world or a memory says may hold sequences that a terminal would obey; they are shown spelt out.
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
+
 
 def result(value: dict[str, Any]) -> None:
     """One JSON object on standard output."""
@@ -16,7 +19,7 @@ def result(value: dict[str, Any]) -> None:
 
 def say(text: str) -> None:
     """A line for the person watching."""
-    typer.echo(text, err=True)
+    typer.echo(text.translate(_CONTROLS), err=True)
 
 
 def hint(text: str) -> None:
@@ -28,7 +31,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Columns that line up, numbers to the right, on standard output."""
     from rich.cells import cell_len
 
-    cells = [list(columns), *[list(row) for row in rows]]
+    rows = [[cell.translate(_CONTROLS) for cell in row] for row in rows]
+    cells = [list(columns), *rows]
     widths = [max(cell_len(row[i]) for row in cells) for i in range(len(columns))]
     numeric = [all(_starts_like_number(row[i]) for row in rows) and bool(rows) for i in range(len(columns))]
     for row in cells:
@@ -77,4 +81,4 @@ def progress(title: str, total: int | None) -> Iterator[Callable[[int, str], Non
 
 def line(text: str) -> None:
     """A line of the result, on standard output at once."""
-    typer.echo(text)
+    typer.echo(text.translate(_CONTROLS))

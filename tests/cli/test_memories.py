@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from duomem_mlx.cli.main import app, status
 from duomem_mlx.memory import encoder
 from duomem_mlx.memory.bank import Bank
 from duomem_mlx.trajectory import append_trajectory
-from tests.memory.hashing import HashingEncoder
+from tests.memory.hashing import HashingEncoder, memory
 from tests.memory.test_scripts import trajectory
 from tests.teachers import endpoint as server
 
@@ -117,6 +118,26 @@ def test_search_shows_cosines_and_scripts(call: Call, bank: Path) -> None:
 def test_search_can_find_nothing(call: Call, bank: Path) -> None:
     code, out, err = call("search", " ", "--memories", bank)
     assert (code, out, err) == (0, "", "Nothing was found.\n")
+
+
+def test_search_can_leave_out_failures(call: Call, bank: Path) -> None:
+    with Bank.open(bank, HashingEncoder()) as opened:
+        failure = memory("put some box on bed")
+        opened.add([replace(failure, source=replace(failure.source, won=False))])
+    search = ("search", "put some box on bed", "-k", 1, "--memories", bank)
+    assert as_json(call, *search)["hits"][0]["task"] == "put some box on bed"
+    assert as_json(call, *search, "--won-only")["hits"][0]["task"] != "put some box on bed"
+
+
+def test_a_terminal_obeys_no_memory(call: Call, bank: Path) -> None:
+    poison = "put \x1b]0;owned\x07 \x1b[2J\x9b31m box on bed"
+    with Bank.open(bank, HashingEncoder()) as opened:
+        (id_,) = opened.add([memory(poison, f"take\r{poison}", steps=(poison,))])
+    for words in (("search", poison, "--memories", bank), ("list", bank), ("show", id_, "--memories", bank)):
+        code, out, err = call(*words)
+        assert code == 0
+        assert "\\x1b[2J\\x9b31m box" in out
+        assert not set(out + err) & {chr(code) for code in (*range(9), *range(11, 32), *range(127, 160))}
 
 
 def test_list_show_forget_and_verify(call: Call, bank: Path) -> None:
@@ -239,7 +260,7 @@ def test_a_remote_model_writes_within_its_budget_and_is_paid_once(
     call: Call, played: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WRITER_KEY", server.KEY)
-    with server.Endpoint(server.mixed(("503", "reset", "no choices"), 0.2)) as far:
+    with server.Endpoint(server.mixed(("503",), 0.0)) as far:
         far.answer = of_a_remote_model
         words = ["build", played, "--writer", "remote", "--model", "big", "--base-url", far.url, "--out"]
         words += [tmp_path / "own", "--api-key-env", "WRITER_KEY", "--price-in", 10, "--price-out", 100]

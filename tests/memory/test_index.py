@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -64,14 +66,25 @@ def test_a_tie_at_the_end_comes_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(set(cosines.tolist())) == 1
 
 
+def found_by(peer: str, vectors: Floats, queries: Floats) -> tuple[Any, Any]:
+    """Rows [Q, 10] and cosines [Q, 10] of another exact search."""
+    if peer == "faiss":
+        faiss = pytest.importorskip("faiss", reason="faiss-cpu is not installed: pip install -e '.[dev]'")
+        flat = faiss.IndexFlatIP(vectors.shape[1])
+        flat.add(vectors)
+        cosines, rows = flat.search(queries, 10)
+        return rows, cosines
+    usearch = pytest.importorskip("usearch.index", reason="usearch is not installed: pip install -e '.[dev]'")
+    found = usearch.search(vectors, queries, 10, usearch.MetricKind.IP, exact=True)
+    return found.keys.reshape(-1, 10), 1 - found.distances.reshape(-1, 10)
+
+
+@pytest.mark.parametrize("peer", ["faiss", "usearch"])
 @pytest.mark.parametrize("asked", [1, 64])
 @pytest.mark.parametrize("count", [1000, 11_000])
-def test_it_finds_what_faiss_finds(count: int, asked: int) -> None:
-    faiss = pytest.importorskip("faiss", reason="faiss-cpu is not installed: pip install -e '.[dev]'")
+def test_it_finds_what_others_find(count: int, asked: int, peer: str) -> None:
     vectors, queries = unit_rows(2, count, 384), unit_rows(3, asked, 384)
-    flat = faiss.IndexFlatIP(384)
-    flat.add(vectors)
-    cosines, rows = flat.search(queries, 10)
+    rows, cosines = found_by(peer, vectors, queries)
     for mine, theirs, their_cosines in zip(nearest(vectors, queries, 10), rows, cosines, strict=True):
         assert mine[0].tolist() == theirs.tolist()
         np.testing.assert_allclose(mine[1], their_cosines, atol=1e-6)

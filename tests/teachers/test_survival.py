@@ -41,14 +41,24 @@ def far() -> Iterator[server.Endpoint]:
         yield running
 
 
-def play(folder: Path, url: str, rules: Rules, limits: Limits | None = None, games: Sequence[str] = GAMES) -> Asker:
-    """Eight games at once against `url`, waiting for milliseconds where it would wait for seconds."""
+HASTY = WaitPolicy(first_s=0.01, longest_s=0.1, patience_s=30.0)  # milliseconds where it would wait for seconds
+
+
+def play(
+    folder: Path,
+    url: str,
+    rules: Rules,
+    limits: Limits | None = None,
+    games: Sequence[str] = GAMES,
+    policy: WaitPolicy = HASTY,
+) -> Asker:
+    """Eight games at once against `url`."""
     budget = Budget(limits or Limits())
     asker = Asker(
         RemoteModel(Endpoint(url, "big", timeout_s=2.5), server.KEY),
         Journal(folder / JOURNAL, budget),
         budget,
-        Waiting(WaitPolicy(first_s=0.01, longest_s=0.1, patience_s=30.0)),
+        Waiting(policy),
     )
     world = SignedCorridors()
 
@@ -135,7 +145,10 @@ def test_a_budget_is_kept_to_within_the_requests_under_way(
     assert len(paid(tmp_path)) == far.answered + far.faults["no action"]
 
 
-def test_an_endpoint_that_goes_away_and_comes_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "policy"), [(1.0, HASTY), pytest.param(60.0, WaitPolicy(), marks=pytest.mark.slow)]
+)
+def test_an_endpoint_that_goes_away_and_comes_back(tmp_path: Path, seconds: float, policy: WaitPolicy) -> None:
     first = server.Endpoint()
     port = first.server_address[1]
     came_back: list[server.Endpoint] = []
@@ -144,13 +157,13 @@ def test_an_endpoint_that_goes_away_and_comes_back(tmp_path: Path) -> None:
         while first.answered < 40:
             time.sleep(0.005)
         first.__exit__()
-        time.sleep(1.0)
+        time.sleep(seconds)
         came_back.append(server.Endpoint(port=port).__enter__())
 
     with first:
         away = threading.Thread(target=go_away)
         away.start()
-        asker = play(tmp_path, first.url, Rules(attempts=1))
+        asker = play(tmp_path, first.url, Rules(attempts=1), policy=policy)
         away.join()
     came_back[0].__exit__()
     assert {t.game for t in read_trajectories(tmp_path)} == WINNABLE
