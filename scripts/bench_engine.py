@@ -69,9 +69,10 @@ def compare(args: argparse.Namespace) -> dict[str, float]:
                 game.step(command)
                 game.valid_commands()
             total["step_valid"] += (time.perf_counter() - begin) / len(played) / args.repeats
-        took, moment = seconds(game.snapshot)
-        total["snapshot"] += took
-        total["restore"] += seconds(game.restore, moment)[0]
+        for _ in range(args.repeats):
+            took, moment = seconds(game.snapshot)
+            total["snapshot"] += took / args.repeats
+            total["restore"] += seconds(game.restore, moment)[0] / args.repeats
     games = len(game_ids)
     means = {name: value / games for name, value in total.items()}
     means["tw_step"] = total["tw_step"] / steps
@@ -99,6 +100,22 @@ def read_all(args: argparse.Namespace) -> dict[str, float]:
     return {"games": count, "first_s": first, "again_s": again}
 
 
+def table(figures: dict[str, float]) -> list[str]:
+    if "again_s" in figures:
+        return [f"{figures['games']} games read in {figures['first_s']:.2f} s, again in {figures['again_s']:.2f} s"]
+    rows = [
+        ("first load", "tw_load_us", "load_us", "times_faster_load"),
+        ("step", "tw_step_us", "step_us", "times_faster_step"),
+        ("step with valid commands", "tw_step_us", "step_valid_us", "times_faster_step_with_valid_commands"),
+    ]
+    return [
+        f"{figures['games']} games, {figures['steps']} steps; microseconds",
+        f"{'':26}{'TextWorld':>12}{'fast':>10}{'times faster':>14}",
+        *(f"{what:26}{figures[tw]:12.0f}{figures[ours]:10.1f}{figures[ratio]:14.0f}" for what, tw, ours, ratio in rows),
+        f"snapshot {figures['snapshot_us']:.1f}, restore {figures['restore_us']:.1f}",
+    ]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--games", default="valid_seen")
@@ -108,9 +125,13 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=20, help="how often the fast engine plays the same commands")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--read-all", metavar="SPLIT", help="read every game of a split, twice, and nothing else")
+    parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     figures = read_all(args) if args.read_all else compare(args)
-    print(json.dumps({name: round(value, 2) for name, value in figures.items()}))
+    if args.json:
+        print(json.dumps({name: round(value, 2) for name, value in figures.items()}))
+    else:
+        print("\n".join(table(figures)))
     return 0
 
 

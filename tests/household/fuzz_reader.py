@@ -2,23 +2,30 @@
 
     python -m tests.household.fuzz_reader 50000
 
-The suite runs a few of these. It prints the slowest file's seconds and the peak memory, and stops at the first fault.
+The suite runs a few of these. Games are opened as a user's call opens them, on a machine without TextWorld, which would
+get what is whole but of other rules. It prints the slowest file's seconds and the peak memory, and stops at the first
+fault.
 """
 
 import json
 import random
 import resource
+import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from duomem_mlx.environment import ordered
 from duomem_mlx.errors import DuomemError
-from duomem_mlx.household import files, logic
-from duomem_mlx.household.engine import FastGame
-from duomem_mlx.household.generator import Generated, generate
-from duomem_mlx.household.reader import read_problem
-from tests.household.rooms import DOMAIN, GRAMMAR
+from duomem_mlx.household import files
+from duomem_mlx.household.environment import Household
+from duomem_mlx.household.generator import generate
+from tests.household.rooms import DOMAIN, GRAMMAR, know_these_rules, without_textworld
 
 NASTY = (
     "(", ")", "((((", "))))", ";", "?", "-", " - ", "\x00", "\x07", "\x1b[31m", "\u202e", "é", "İ", "\ud800", "\\",
@@ -64,41 +71,55 @@ def damaged(text: str, chance: random.Random) -> str:
     return text
 
 
-def survives(game: Generated, chance: random.Random, folder: Path | None = None) -> bool:
-    """Whether a damaged file of the game still plays; any error but DuomemError goes through."""
-    grammar = files.with_task(GRAMMAR, game.task_line)
-    record = {"pddl_domain": DOMAIN, "grammar": grammar, "pddl_problem": game.problem, "solvable": True}
-    whole_file = folder is not None and chance.random() < 0.3
-    if not whole_file:
-        part = chance.choice(("grammar", "pddl_problem", "pddl_problem", "pddl_problem"))
-        record[part] = damaged(record[part], chance)
+def originals(alfworld: int = 0) -> list[dict[str, Any]]:
+    """Whole games: generated ones under short rules, and some of ALFWorld's where its data is."""
+    records = []
+    for game in map(generate, range(24)):
+        grammar = files.with_task(GRAMMAR, game.task_line)
+        records.append({"pddl_domain": DOMAIN, "grammar": grammar, "pddl_problem": game.problem, "solvable": True})
+    household = Household()
+    if alfworld and (household.root / files.DATA_FOLDER / "train").is_dir():
+        for game_id in ordered(household, "train", alfworld):
+            records.append(json.loads((household.locate(game_id)[1] / files.GAME_FILE).read_bytes()))
+    return records
+
+
+def survives(original: dict[str, Any], chance: random.Random, folder: Path) -> str:
+    """Damage a game and open it as a user's call would: "played" or "refused"; any error but DuomemError goes
+    through."""
+    if chance.random() < 0.3:
+        text = damaged(json.dumps(original), chance)
+    else:
+        part = chance.choice(("pddl_domain", "grammar", "pddl_problem", "pddl_problem", "pddl_problem"))
+        text = json.dumps({**original, part: damaged(original[part], chance)})
+    place = folder / f"{chance.getrandbits(64):x}"
+    place.mkdir()
     try:
-        if folder is None:
-            file = files.GameFile(record["pddl_domain"], record["grammar"], record["pddl_problem"])
-        else:
-            text = json.dumps(record)
-            path = folder / files.GAME_FILE
-            path.write_bytes((damaged(text, chance) if whole_file else text).encode(errors="surrogatepass"))
-            file = files.read_game_file(path)
-        logic.generation_of(file)
-        play = FastGame(read_problem(file.problem), logic.MOVE, file.plain_task_line, "damaged", "")
+        (place / files.GAME_FILE).write_bytes(text.encode(errors="surrogatepass"))
+        game = Household().open(str(place))
     except DuomemError:
-        return False
+        return "refused"
+    finally:
+        shutil.rmtree(place)
     for _ in range(20):
-        assert isinstance(play.step(chance.choice(play.valid_commands())), str)
-    return True
+        assert isinstance(game.step(chance.choice(game.valid_commands())), str)
+    return "played"
 
 
 def main(count: int) -> None:
-    games = [generate(seed) for seed in range(24)]
-    slowest, played = 0.0, 0
-    with tempfile.TemporaryDirectory() as folder:
+    games = originals(alfworld=24)
+    outcomes: Counter[str] = Counter()
+    slowest = 0.0
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        know_these_rules(patch)
+        without_textworld(patch)
         for seed in range(count):
             begin = time.process_time()
-            played += survives(games[seed % len(games)], random.Random(seed), Path(folder))
+            outcomes[survives(games[seed % len(games)], random.Random(seed), Path(folder))] += 1
             slowest = max(slowest, time.process_time() - begin)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
-    print(f"{count} damaged files: {played} played, the rest refused; slowest {slowest:.3f} s, peak {peak_mb:.0f} MB")
+    told = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.items())
+    print(f"{count} damaged files of {len(games)} games: {told}; slowest {slowest:.3f} s, peak {peak_mb:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """A room small enough to read, and game files made without ALFWorld's own rules."""
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -113,6 +114,12 @@ def know_these_rules(monkeypatch) -> None:
     """Let the fast engine take DOMAIN and GRAMMAR for ALFWorld's."""
     digests = (logic._digest(DOMAIN), logic._digest(logic.without_task(GRAMMAR)))
     monkeypatch.setitem(logic._KNOWN, digests, logic.MOVE)
+
+
+def without_textworld(monkeypatch) -> None:
+    """As on a machine where the extra is not installed."""
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "textworld" else found(name))
 
 
 def write_game(folder: Path, seed: int = 0, kind: str = "", **changes) -> Path:

@@ -1,15 +1,17 @@
 """The household by name: what can be asked for, and what is said when it is not there."""
 
 import importlib.util
+import time
 from pathlib import Path
 
 import pytest
 
 from duomem_mlx.environment import Environment, find_environment, ordered, stratified
 from duomem_mlx.errors import DuomemError, UsageError
+from duomem_mlx.household import files
 from duomem_mlx.household.environment import Household, household
 from duomem_mlx.household.files import DATA_FOLDER, KINDS
-from tests.household.rooms import GRAMMAR, know_these_rules, write_game
+from tests.household.rooms import GRAMMAR, know_these_rules, without_textworld, write_game
 
 OTHER_GRAMMAR = GRAMMAR.replace("UNKNOWN GOAL", "rest") + " // otherwise"
 PEN = "pick_and_place_simple-Pen-None-Desk-301"
@@ -122,8 +124,7 @@ def test_an_unknown_engine() -> None:
 
 def test_rules_of_neither_generation_without_textworld(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trial = write_game(data / DATA_FOLDER / "train" / PEN / "odd", grammar=OTHER_GRAMMAR)
-    found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "textworld" else found(name))
+    without_textworld(monkeypatch)
 
     with pytest.raises(DuomemError, match=r"does not know the rules .*duomem-mlx\[alfworld\]"):
         household(data).open(str(trial))
@@ -145,6 +146,38 @@ def test_another_domain_is_no_household_game(data: Path) -> None:
     trial = write_game(data / DATA_FOLDER / "train" / PEN / "odd", pddl_domain="(define (domain logistics))")
     with pytest.raises(DuomemError, match="no household game"):
         household(data).open(str(trial))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda text: text[: len(text) // 2], "not whole JSON"),
+        (lambda text: text + " " * (files.LARGEST_BYTES + 1), "larger than"),
+        (lambda text: "\x89PNG" + text, "not whole JSON"),
+        (lambda text: "[" * 2_000_000, "not whole JSON"),
+        (lambda text: text.replace("(:domain alfred)", "(:domain logistics)"), "domain alfred"),
+        (lambda text: text.replace("(domain alfred)", "(domain logistics)"), "no household game"),
+        (lambda text: text.replace("(domain alfred)", "(domain alfred) " + "(" * 900_000), "domain is torn"),
+        (lambda text: text.replace("(:goal", "(:goal " + "(and " * 200_000), "longer|six"),
+        (lambda text: text.replace("Drawer_bar", "Drawer" * 2000 + "_bar"), "longer|no name"),
+        (lambda text: text.replace("Drawer_bar", "Dra\\u0007wer_bar"), "characters"),
+        (lambda text: text.replace("task is to: ", "task is to: \\u001b[2J"), "no sentence"),
+        (lambda text: text.replace("task is to: ", "task is to: " + "very " * 300_000), "no sentence"),
+    ],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore::duomem_mlx.errors.DuomemWarning")
+def test_a_hostile_file_is_one_short_sentence_within_a_second(data: Path, change, words: str) -> None:
+    file = data / DATA_FOLDER / "train" / PEN / "trial_1" / "game.tw-pddl"
+    whole = file.read_text()
+    assert change(whole) != whole
+    file.write_text(change(whole))
+    begin = time.process_time()
+
+    with pytest.raises(DuomemError, match=words) as told:
+        household(data).open(f"train/{PEN}/trial_1")
+    assert time.process_time() - begin < 1
+    assert len(str(told.value)) < 300 + len(str(file))
+    assert str(told.value).isprintable()
 
 
 def test_the_missing_extra_is_one_sentence(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,16 +3,16 @@
 import random
 import re
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from duomem_mlx.errors import DuomemError
-from duomem_mlx.household.generator import generate
 from duomem_mlx.household.reader import LARGEST, goal_text, read_problem
-from tests.household.fuzz_reader import survives
-from tests.household.rooms import PROBLEM
+from tests.household.fuzz_reader import originals, survives
+from tests.household.rooms import PROBLEM, know_these_rules, without_textworld
 
 
 def test_names_are_numbered_backwards_in_the_order_of_the_ids() -> None:
@@ -157,6 +157,9 @@ def test_a_hostile_problem_is_refused_within_a_second(problem: str) -> None:
     assert time.process_time() - begin < 1
 
 
-@pytest.mark.parametrize("seed", range(150))
-def test_damaged_files_are_played_or_refused(seed: int) -> None:
-    survives(generate(seed % 12), random.Random(seed))
+def test_damaged_files_are_played_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    know_these_rules(monkeypatch)
+    without_textworld(monkeypatch)
+    games = originals()
+    outcomes = {survives(games[seed % len(games)], random.Random(seed), tmp_path) for seed in range(300)}
+    assert outcomes == {"played", "refused"}
