@@ -61,8 +61,8 @@ def measure(path: Path, count: int, way: str) -> dict[str, float]:
     from duomem_mlx.student.agent import writer_for
     from duomem_mlx.student.heads import logits_at
     from duomem_mlx.student.models import load_student
+    from duomem_mlx.training.budget import Means
     from duomem_mlx.training.lanes import Lanes
-    from duomem_mlx.training.loop import micro_batches
     from duomem_mlx.training.lora import add_lora
     from duomem_mlx.training.rows import make_epoch
     from duomem_mlx.trajectory import read_trajectories
@@ -75,7 +75,7 @@ def measure(path: Path, count: int, way: str) -> dict[str, float]:
     logits, _ = logits_at(student.model)
     lanes = Lanes(student.model, logits, cpu.lanes(count) if way == "lanes" else 1)
     weights = student.model.trainable_parameters()
-    groups = micro_batches(rows, 0)
+    groups = Means().batches(rows)
     with cpu.quick() if WAYS[way][1] else nullcontext():
         list(lanes.gradients(weights, groups[-1:], [0]))
         mx.reset_peak_memory()

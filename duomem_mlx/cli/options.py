@@ -80,6 +80,10 @@ MaxTokens = Annotated[
         help="Tokens an answer; a longer one is cut [default: 32 compact, 128 chat].",
     ),
 ]
+Ram = Annotated[
+    str | None,
+    typer.Option("--ram", metavar="SIZE", help="A budget such as 8GB [default: what the machine has to give]."),
+]
 Learn = Annotated[
     str | None,
     typer.Option(

@@ -1,5 +1,6 @@
 """`duomem-mlx train`: trajectories -> a LoRA adapter."""
 
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
     from duomem_mlx.memory.bank import Bank
     from duomem_mlx.paths import RunFolder
     from duomem_mlx.student.models import Student
+    from duomem_mlx.training.budget import Means
     from duomem_mlx.training.fit import Prepared
     from duomem_mlx.training.loop import Progress
+    from duomem_mlx.training.probe import Plan
     from duomem_mlx.training.rows import Examples
     from duomem_mlx.training.settings import TrainSettings
     from duomem_mlx.trajectory import Trajectory
@@ -61,6 +64,26 @@ HeldOut = Annotated[
 TrainK = Annotated[
     int | None, typer.Option("--k", "-k", metavar="N", help="Memories a row shows, 0 to N of them [default: 4].")
 ]
+Patience = Annotated[
+    int | None,
+    typer.Option(
+        "--patience", metavar="N", help="Validations without a gain that end the run; 0: none do [default: 5]."
+    ),
+]
+Checkpointing = Annotated[
+    bool | None,
+    typer.Option(
+        "--grad-checkpoint/--no-grad-checkpoint",
+        help="Less memory, more time [default: for the rows that --ram asks it for].",
+    ),
+]
+MaxHours = Annotated[
+    float | None,
+    typer.Option("--max-hours", min=0, metavar="H", help="End this call by then, with a usable adapter."),
+]
+PlanOnly = Annotated[
+    bool, typer.Option("--plan", help="Try it out for up to a minute, say hours, memory and disk, and stop.")
+]
 TrainSeed = Annotated[int | None, typer.Option("--seed", metavar="N", help="All randomness [default: 0].")]
 Half = Annotated[bool | None, typer.Option("--half/--full", help="Store the adapter in float16 [default: full].")]
 
@@ -84,10 +107,15 @@ def train(
     held_out: HeldOut = None,
     eval_every: EvalEvery = None,
     save_every: SaveEvery = None,
+    patience: Patience = None,
+    ram: options.Ram = None,
+    grad_checkpoint: Checkpointing = None,
+    max_hours: MaxHours = None,
     seed: TrainSeed = None,
     half: Half = None,
     config: ConfigFile = None,
     show_rows: ShowRows = 0,
+    plan: PlanOnly = False,
     out: options.Out = None,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
@@ -95,13 +123,14 @@ def train(
     """Train a LoRA adapter on every action of the trajectories that were won.
 
     Writes the adapter in mlx-lm's format, with duomem.json and metrics.jsonl. The same command again goes on where
-    it stopped.
+    it stopped, also after --max-hours; an adapter is there then, too.
     """
-    started = time.perf_counter()
+    started = time.monotonic()
     wiring.one_thread_a_product()
     from duomem_mlx.models_on_disk import STUDENT, locate
     from duomem_mlx.paths import read_json, run_folder
     from duomem_mlx.student.agent import usual_style
+    from duomem_mlx.student.machine import size_in_bytes
     from duomem_mlx.training.fit import OUTPUTS, is_finished
 
     given = {
@@ -119,6 +148,9 @@ def train(
         "held_out": held_out,
         "eval_every": eval_every,
         "save_every": save_every,
+        "patience": patience,
+        "ram": size_in_bytes(ram) if ram else None,
+        "grad_checkpoint": grad_checkpoint,
         "seed": seed,
         "half": half,
     }
@@ -163,14 +195,28 @@ def train(
         if folder is None:
             show(prepared, student, show_rows)
             return
-        train_in(folder, student, prepared, settings)
+        if plan:
+            found = planned(folder, student, prepared, settings)
+            if json:
+                output.result(found)
+            return
+        train_in(folder, student, prepared, settings, math.inf if max_hours is None else started + 3600 * max_hours)
     path = folder.path
-    seconds = round(time.perf_counter() - started, 1)
+    finished = is_finished(path)
+    seconds = round(time.monotonic() - started, 1)
+    record = read_json(path / "duomem.json", "adapter record")
+    figures = record["figures"]
     if json:
-        record = read_json(path / "duomem.json", "adapter record")
-        output.result({"adapter": str(path), "seconds": seconds, **record["figures"], **record["data"]})
+        output.result({"adapter": str(path), "finished": finished, "seconds": seconds, **figures, **record["data"]})
         return
     output.say(f"The adapter is in {path} ({seconds:.0f} s).")
+    if not finished:
+        output.say(
+            f"The time was up after step {figures['steps']} of {figures['planned_steps']}; the same command goes on "
+            "from there, and this adapter can be used until then."
+        )
+    elif figures["steps"] < figures["planned_steps"]:
+        output.say(f"It ended after step {figures['steps']}: {settings.patience} validations brought nothing better.")
     output.hint(
         " ".join(
             [
@@ -257,15 +303,90 @@ def tell_settings(settings: "TrainSettings", sources: dict[str, str], model: str
     output.say(f"Training {model}, memories {'none' if bank is None else bank.name}:")
     for name, value in asdict(settings).items():
         shown = "all" if name == "targets" and not value else value
+        if value is None:
+            shown = "by itself"
+        elif name == "ram":
+            shown = f"{value / 2**30:g} GB"
         origin = f"   ({sources[name]})" if name in sources else ""
         output.say(f"  {name} {shown}{origin}")
 
 
-def train_in(folder: "RunFolder", student: "Student", prepared: "Prepared", settings: "TrainSettings") -> None:
-    """Train, telling what is trained, how long it will take, and how it goes."""
+def train_in(
+    folder: "RunFolder", student: "Student", prepared: "Prepared", settings: "TrainSettings", until: float
+) -> None:
+    """Train until it is done or the time is up, telling what is trained, what it takes, and how it goes."""
+    from duomem_mlx.training import checkpoint, probe
+    from duomem_mlx.training.fit import fit
+    from duomem_mlx.training.loop import plan_steps
+
+    adapter_config = with_adapter(student, prepared, settings)
+    steps = plan_steps(prepared.epochs, settings)
+    if kept := checkpoint.kept(folder.path) if folder.begun else None:
+        output.say(f"Going on after step {kept[0]} of {len(steps)}.")
+        means = kept[1]
+    else:
+        means, trials = probe.resolve(student.model, prepared.rows(), settings)
+        tell_plan(probe.plan(student.model, steps, prepared.held_out, settings, means, trials), means)
+    folder.claim()
+    with output.progress("Training", len(steps)) as advance:
+        fit(
+            student,
+            adapter_config,
+            prepared,
+            settings,
+            folder.path,
+            lambda now: advance(now.step, _note(now)),
+            means,
+            until,
+        )
+
+
+def planned(folder: "RunFolder", student: "Student", prepared: "Prepared", settings: "TrainSettings") -> dict[str, Any]:
+    """What is left of the run will take; nothing is written."""
+    from duomem_mlx.training import checkpoint, probe
+    from duomem_mlx.training.loop import plan_steps
+
+    with_adapter(student, prepared, settings)
+    if kept := checkpoint.kept(folder.path) if folder.begun else None:
+        done, means = kept
+        trials = probe.try_out(student.model, prepared.rows(), means)
+    else:
+        done = 0
+        means, trials = probe.resolve(student.model, prepared.rows(), settings)
+    steps = plan_steps(prepared.epochs, settings)
+    plan = probe.plan(student.model, steps, prepared.held_out, settings, means, trials, done, thorough=True)
+    tell_plan(plan, means)
+    output.say("This was a plan; without --plan it is done.")
+    return {
+        "steps": plan.steps,
+        "tokens": plan.tokens,
+        "hours": round(plan.seconds / 3600, 4),
+        "peak_bytes": plan.peak_bytes,
+        "resident_bytes": plan.resident_bytes,
+        "ram_bytes": means.ram,
+        "disk_bytes": plan.disk_bytes,
+        "lanes": means.lanes,
+        "grad_checkpoint": round(plan.recomputed, 4),
+    }
+
+
+def tell_plan(plan: "Plan", means: "Means") -> None:
+    output.say(
+        f"{plan.steps} steps, {plan.tokens} tokens: about {duration(plan.seconds)} "
+        f"({plan.tokens / plan.seconds:.0f} tokens/s)."
+    )
+    budget = "" if means.ram is None else f" of {means.ram / 2**30:.1f}"
+    checkpointed = f", gradient checkpointing for {plan.recomputed:.0%} of the tokens" if plan.recomputed else ""
+    output.say(
+        f"At its peak {plan.resident_bytes / 2**30:.1f}{budget} GB ({plan.peak_bytes / 2**30:.1f} in arrays), "
+        f"{means.lanes} at a time{checkpointed}; {plan.disk_bytes / 2**20:.0f} MB on disk."
+    )
+
+
+def with_adapter(student: "Student", prepared: "Prepared", settings: "TrainSettings") -> dict[str, Any]:
+    """Give the student fresh LoRA layers and tell what is trained; what adapter_config.json says of them."""
     from duomem_mlx.student.heads import logits_at
-    from duomem_mlx.training import checkpoint, loop
-    from duomem_mlx.training.fit import add_adapter_layers, fit
+    from duomem_mlx.training.fit import add_adapter_layers
     from duomem_mlx.training.lora import trainable
 
     adapter_config = add_adapter_layers(student, settings)
@@ -281,15 +402,7 @@ def train_in(folder: "RunFolder", student: "Student", prepared: "Prepared", sett
         f"{first.memories / len(first.rows):.1f} memories a row ({first.left_out} left out for length); "
         f"{first.cut} cut between turns; {first.refused} refused actions shown, not trained."
     )
-    steps = loop.plan_steps(prepared.epochs, settings)
-    each = loop.seconds_per_token(student.model, first.rows, settings)
-    whole = prepared.tokens(settings)
-    output.say(f"{len(steps)} steps, {whole} tokens: about {duration(each * whole)} ({1 / each:.0f} tokens/s).")
-    folder.claim()
-    if done := checkpoint.steps_done(folder.path):
-        output.say(f"Going on after step {done}.")
-    with output.progress("Training", len(steps)) as advance:
-        fit(student, adapter_config, prepared, settings, folder.path, lambda now: advance(now.step, _note(now)))
+    return adapter_config
 
 
 def _note(now: "Progress") -> str:

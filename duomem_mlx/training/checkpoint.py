@@ -1,8 +1,8 @@
-"""Where a run stands, in one file: weights, optimizer, step and best score, written whole or not at all."""
+"""Where a run stands, in one file: weights, optimizer, step, best score and means, written whole or not at all."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from duomem_mlx.errors import DuomemError
 from duomem_mlx.student.saving import save_arrays
+from duomem_mlx.training import budget
+from duomem_mlx.training.budget import UNBOUNDED, Means
 
 FORMAT = 1
 NAME = "checkpoint.safetensors"
@@ -24,6 +26,7 @@ class State:
     step: int  # steps done
     weights: dict[str, mx.array]
     optimizer: Any  # the optimizer's state, a tree of arrays
+    means: Means = UNBOUNDED  # found out when the run began
     best_loss: float | None = None  # per supervised token, on what is held out
     best_step: int | None = None
     best_weights: dict[str, mx.array] = field(default_factory=dict)
@@ -39,15 +42,20 @@ def save(folder: Path, state: State, identity: Mapping[str, str]) -> None:
         "step": state.step,
         "best_loss": state.best_loss,
         "best_step": state.best_step,
+        "means": asdict(state.means),
         "identity": dict(identity),
     }
     save_arrays(folder / NAME, arrays, {"duomem": json.dumps(about)})
 
 
-def steps_done(folder: Path) -> int:
-    """How far the run in `folder` had come; 0 where there is no checkpoint. Raises DuomemError as `load` does."""
+def kept(folder: Path) -> tuple[int, Means] | None:
+    """How far the run in `folder` had come, and its means; None where there is no checkpoint. Raises DuomemError as
+    `load` does."""
     path = folder / NAME
-    return int(_read(path)[1]["step"]) if path.is_file() else 0
+    if not path.is_file():
+        return None
+    about = _read(path)[1]
+    return int(about["step"]), budget.from_record(about["means"])
 
 
 def load(folder: Path, identity: Mapping[str, str]) -> State | None:
@@ -73,6 +81,7 @@ def load(folder: Path, identity: Mapping[str, str]) -> State | None:
         step=about["step"],
         weights=groups["weights"],
         optimizer=tree_unflatten(sorted(groups["optimizer"].items())),
+        means=budget.from_record(about["means"]),
         best_loss=about["best_loss"],
         best_step=about["best_step"],
         best_weights=groups["best"],

@@ -11,7 +11,8 @@ from duomem_mlx.errors import UsageError
 from duomem_mlx.student.adapters import CONFIG, RECORD, WEIGHTS
 from duomem_mlx.student.models import Student, base_fingerprint
 from duomem_mlx.student.transcript import Writer
-from duomem_mlx.training import checkpoint, loop, lora
+from duomem_mlx.training import checkpoint, loop, lora, probe
+from duomem_mlx.training.budget import Means
 from duomem_mlx.training.loop import Outcome, Report
 from duomem_mlx.training.rows import Epoch, Examples, Refused, Row, digest_rows, make_epoch, split_held_out
 from duomem_mlx.training.settings import TrainSettings
@@ -32,6 +33,10 @@ class Prepared:
     def tokens(self, settings: TrainSettings) -> int:
         """Of all rows of all steps."""
         return sum(len(row.tokens) for rows in loop.plan_steps(self.epochs, settings) for row in rows)
+
+    def rows(self) -> list[Row]:
+        """All there are."""
+        return [*(row for epoch in self.epochs for row in epoch.rows), *self.held_out]
 
 
 def prepare(
@@ -85,8 +90,8 @@ def add_adapter_layers(student: Student, settings: TrainSettings) -> dict[str, A
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether a run has left its adapter there."""
-    return (folder / RECORD).is_file()
+    """Whether a run has left its adapter there and is not to go on."""
+    return (folder / RECORD).is_file() and not (folder / checkpoint.NAME).is_file()
 
 
 def fit(
@@ -96,13 +101,22 @@ def fit(
     settings: TrainSettings,
     folder: Path,
     report: Report = lambda progress: None,
+    means: Means | None = None,
+    until: float = math.inf,
 ) -> Outcome:
     """Train the student's LoRA layers, going on from a checkpoint in `folder`, and write the adapter there.
 
-    The adapter's files hold no time and no path: the same run gives the same bytes. Raises as `loop.train` does.
+    `means`: of a run that begins, found out where not given; `until`: as for `loop.train`. A run that ends before its
+    time leaves its best adapter and its checkpoint. The adapter's files hold no time and no path: the same run gives
+    the same bytes. Raises as `probe.resolve` and `loop.train` do.
     """
+    if means is None:
+        kept = checkpoint.kept(folder)
+        means = kept[1] if kept else probe.resolve(student.model, prepared.rows(), settings)[0]
     identity = loop.identity_of(settings, prepared.epochs, prepared.held_out, student.identity)
-    outcome = loop.train(student.model, prepared.epochs, prepared.held_out, settings, folder, identity, report)
+    outcome = loop.train(
+        student.model, prepared.epochs, prepared.held_out, settings, folder, identity, report, means, until
+    )
     record = {
         "version": __version__,
         "base": base_fingerprint(student),
@@ -119,11 +133,13 @@ def fit(
         "figures": {
             "parameters": sum(array.size for array in outcome.weights.values()),
             "steps": outcome.steps,
+            "planned_steps": len(loop.plan_steps(prepared.epochs, settings)),
             "loss": outcome.last_loss,
             "held_out_loss": outcome.held_out_loss,
             "best_step": outcome.best_step,
         },
     }
     lora.save_adapter(folder, outcome.weights, adapter_config, record, settings.half)
-    checkpoint.remove(folder)
+    if outcome.finished:
+        checkpoint.remove(folder)
     return outcome

@@ -4,7 +4,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,17 +15,15 @@ from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
 from duomem_mlx.errors import DuomemError
 from duomem_mlx.paths import digest, disk_faults, write_text
-from duomem_mlx.student import cpu
-from duomem_mlx.student.heads import logits_at
 from duomem_mlx.training import checkpoint
+from duomem_mlx.training.budget import UNBOUNDED, Means, MicroBatch
 from duomem_mlx.training.checkpoint import State
-from duomem_mlx.training.lanes import Lanes, number
+from duomem_mlx.training.lanes import Lanes, computing, number
 from duomem_mlx.training.lora import trainable
 from duomem_mlx.training.rows import Epoch, Row, digest_rows
 from duomem_mlx.training.settings import TrainSettings
 
 METRICS = "metrics.jsonl"
-GPU_TOKENS = 4096  # rows of near-equal length are computed together up to so many tokens; on a CPU that gains nothing
 LOWEST_RATE = 0.05  # where the cosine ends, as a share of the highest learning rate
 
 
@@ -55,6 +52,7 @@ class Outcome:
     last_loss: float | None  # of the last tenth of the steps
     held_out_loss: float | None
     best_step: int | None  # whose weights these are; None: the last step's
+    finished: bool = True  # False: the time was up, and the same run can go on
 
 
 def plan_steps(epochs: Sequence[Epoch], settings: TrainSettings) -> list[tuple[Row, ...]]:
@@ -77,17 +75,6 @@ def learning_rate(step: int, steps: int, settings: TrainSettings) -> float:
     return settings.learning_rate * (LOWEST_RATE + (1 - LOWEST_RATE) * (1 + math.cos(math.pi * along)) / 2)
 
 
-def micro_batches(rows: Sequence[Row], most_tokens: int) -> list[tuple[Row, ...]]:
-    """Rows computed together, the longest first: as many of near-equal length as `most_tokens` hold, at least one."""
-    groups: list[list[Row]] = []
-    for row in sorted(rows, key=lambda row: (-len(row.tokens), row.id)):
-        if groups and len(groups[-1][0].tokens) * (len(groups[-1]) + 1) <= most_tokens:
-            groups[-1].append(row)
-        else:
-            groups.append([row])
-    return [tuple(group) for group in groups]
-
-
 def identity_of(settings: TrainSettings, epochs: Sequence[Epoch], held_out: Sequence[Row], base: str) -> dict[str, str]:
     """What a run must share with the checkpoint it resumes from; `base` identifies the model's weights."""
     return {
@@ -95,33 +82,6 @@ def identity_of(settings: TrainSettings, epochs: Sequence[Epoch], held_out: Sequ
         "set of rows": digest_rows([*epochs, Epoch(tuple(held_out))]),
         "model": base,
     }
-
-
-@contextmanager
-def computing(model: Any, settings: TrainSettings) -> Iterator[Lanes]:
-    """Lanes for the model in training mode, with what makes this device quick; evaluation mode afterwards."""
-    logits, _ = logits_at(model)
-    model.train()
-    with cpu.quick():
-        lanes = Lanes(model, logits, cpu.lanes(settings.batch_size))
-        try:
-            yield lanes
-        finally:
-            lanes.close()
-            model.eval()
-
-
-def seconds_per_token(model: Any, rows: Sequence[Row], settings: TrainSettings) -> float:
-    """Measured on as many rows of middling length as are computed at once, after a short one that warms up."""
-    by_length = sorted(rows, key=lambda row: (len(row.tokens), row.id))
-    middling = by_length[len(rows) // 2]
-    tried = [[middling]] * cpu.lanes(settings.batch_size)
-    weights = _tree(trainable(model))
-    with computing(model, settings) as lanes:
-        list(lanes.gradients(weights, [by_length[:1]], [0]))
-        started = time.perf_counter()
-        list(lanes.gradients(weights, tried, [0] * len(tried)))
-        return (time.perf_counter() - started) / (len(middling.tokens) * len(tried))
 
 
 def train(
@@ -132,41 +92,58 @@ def train(
     folder: Path,
     identity: Mapping[str, str],
     report: Report = lambda progress: None,
+    means: Means = UNBOUNDED,
+    until: float = math.inf,
 ) -> Outcome:
     """Train the LoRA layers that `model` carries; go on from the checkpoint in `folder` where there is one.
 
-    `identity`: what a resumed run must share, by name (`identity_of`). The model ends with the outcome's weights.
+    `identity`: what a resumed run must share, by name (`identity_of`). `means`: of a run that begins; one that goes on
+    keeps its own. `until`: the time (`time.monotonic`) after which no step ends; the outcome is then not finished, its
+    weights the best so far, and the checkpoint that of a run that goes on. The model ends with the outcome's weights.
     On Ctrl-C the steps done are saved and KeyboardInterrupt goes on its way. Raises DuomemError naming the rows whose
     loss or gradient is not finite, and as `checkpoint.load` does.
     """
     steps = plan_steps(epochs, settings)
     state = checkpoint.load(folder, identity)
+    begins = state is None
     if state is None:
-        state = State(0, trainable(model), None)
+        state = State(0, trainable(model), None, means)
     optimizer = AdamW(settings.learning_rate, weight_decay=settings.weight_decay, bias_correction=True)
     optimizer.init(_tree(state.weights))
     if state.optimizer is not None:
         optimizer.state = state.optimizer
     state = replace(state, optimizer=_copied(optimizer.state))
+    if begins:
+        checkpoint.save(folder, state, identity)  # means are not found out again after this
     _rewind_metrics(folder / METRICS, state.step)
-    with computing(model, settings) as lanes:
+    mx.reset_peak_memory()
+    longest = 0.0
+    with computing(model, state.means) as lanes:
         try:
+            began = time.monotonic()
             for after in _steps(lanes, steps, held_out, settings, folder, state, optimizer, report):
                 state = after
                 if state.step % settings.save_every == 0 and state.step < len(steps):
                     checkpoint.save(folder, state, identity)
+                began, before = time.monotonic(), began
+                longest = max(longest, began - before)
+                if began + longest > until:
+                    break
         except KeyboardInterrupt:
             checkpoint.save(folder, state, identity)
             raise
-    checkpoint.save(folder, state, identity)
-    weights = state.best_weights or state.weights
+        checkpoint.save(folder, state, identity)
+        finished = state.step == len(steps) or _exhausted(state, settings)
+        best = state if finished or not held_out else _validated(lanes, state, held_out)
+    weights = best.best_weights or best.weights
     model.update(_tree(weights))
     return Outcome(
         weights=weights,
         steps=state.step,
-        last_loss=_last_loss(folder / METRICS, len(steps)),
-        held_out_loss=state.best_loss,
-        best_step=state.best_step,
+        last_loss=_last_loss(folder / METRICS, state.step),
+        held_out_loss=best.best_loss,
+        best_step=best.best_step,
+        finished=finished,
     )
 
 
@@ -180,18 +157,21 @@ def _steps(
     optimizer: Any,
     report: Report,
 ) -> Iterator[State]:
-    """The state after each step that is left. Arrays of an earlier state never change."""
+    """The state after each step that is left, until validations bring nothing better. Arrays of an earlier state never
+    change."""
     began, tokens_done = time.perf_counter(), 0
     tokens_left = sum(_tokens(rows) for rows in steps[state.step :])
     for place in range(state.step, len(steps)):
+        if _exhausted(state, settings):
+            return
         started = time.perf_counter()
         rows = steps[place]
         rate = learning_rate(place, len(steps), settings)
         weights = _tree(state.weights)
-        loss, gradients = _gradient(lanes, weights, rows, place, settings)
+        loss, gradients = _gradient(lanes, weights, state.means.batches(rows), place, settings)
         norm = _norm(gradients)
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise _not_finite(lanes, weights, rows, place, settings)
+            raise _not_finite(lanes, state, rows, settings)
         factor = min(1.0, settings.max_grad_norm / (norm + 1e-6))
         optimizer.learning_rate = rate
         updated = optimizer.apply_gradients(_tree({name: g * factor for name, g in gradients.items()}), weights)
@@ -199,9 +179,8 @@ def _steps(
         state = replace(state, step=place + 1, weights=dict(tree_flatten(updated)), optimizer=_copied(optimizer.state))
         validated = None
         if held_out and (state.step % settings.eval_every == 0 or state.step == len(steps)):
-            validated = evaluate(lanes, state.weights, held_out)
-            if state.best_loss is None or validated < state.best_loss:
-                state = replace(state, best_loss=validated, best_step=state.step, best_weights=state.weights)
+            validated = evaluate(lanes, state.weights, state.means.batches(held_out))
+            state = _with_best(state, validated)
         tokens_done += _tokens(rows)
         now = time.perf_counter()
         _note(
@@ -224,37 +203,54 @@ def _steps(
         yield state
 
 
-def evaluate(lanes: Lanes, weights: Mapping[str, mx.array], rows: Sequence[Row]) -> float:
+def evaluate(lanes: Lanes, weights: Mapping[str, mx.array], batches: Sequence[MicroBatch]) -> float:
     """Loss per supervised token of all rows by their weights, always the same ones in the same order."""
-    total = math.fsum(part.loss for part in lanes.losses(_tree(weights), micro_batches(rows, _most_tokens())))
-    return total / math.fsum(row.mass for row in rows)
+    return math.fsum(part.loss for part in lanes.losses(_tree(weights), batches)) / _mass(batches)
+
+
+def _with_best(state: State, validated: float) -> State:
+    if state.best_loss is not None and validated >= state.best_loss:
+        return state
+    return replace(state, best_loss=validated, best_step=state.step, best_weights=state.weights)
+
+
+def _validated(lanes: Lanes, state: State, held_out: Sequence[Row]) -> State:
+    """A state that ends before its time, with the better of the weights it has and the best ones so far."""
+    return _with_best(state, evaluate(lanes, state.weights, state.means.batches(held_out)))
+
+
+def _exhausted(state: State, settings: TrainSettings) -> bool:
+    """Whether the last `patience` validations were no better than the best."""
+    if not settings.patience or state.best_step is None:
+        return False
+    return state.step // settings.eval_every - state.best_step // settings.eval_every >= settings.patience
 
 
 def _gradient(
-    lanes: Lanes, weights: Any, rows: Sequence[Row], place: int, settings: TrainSettings
+    lanes: Lanes, weights: Any, batches: Sequence[MicroBatch], place: int, settings: TrainSettings
 ) -> tuple[float, dict[str, mx.array]]:
     """Mean over the supervised tokens of the step by their weights, of loss and gradients."""
-    groups = micro_batches(rows, _most_tokens())
-    seeds = [_seed(settings.seed, place, i) for i in range(len(groups))]
-    mass = math.fsum(row.mass for row in rows)
+    seeds = [_seed(settings.seed, place, i) for i in range(len(batches))]
+    mass = _mass(batches)
     total: dict[str, mx.array] = {}
     losses = []
-    for part in lanes.gradients(weights, groups, seeds):
+    for part in lanes.gradients(weights, batches, seeds):
         losses.append(part.loss)
         total = {name: total[name] + g if total else g for name, g in part.gradients.items()}
         mx.eval(total)
     return math.fsum(losses) / mass, {name: g / mass for name, g in total.items()}
 
 
-def _not_finite(lanes: Lanes, weights: Any, rows: Sequence[Row], place: int, settings: TrainSettings) -> DuomemError:
+def _not_finite(lanes: Lanes, state: State, rows: Sequence[Row], settings: TrainSettings) -> DuomemError:
     guilty = []
     for row in rows:
-        loss, gradients = _gradient(lanes, weights, [row], place, settings)
+        batches = state.means.batches([row])
+        loss, gradients = _gradient(lanes, _tree(state.weights), batches, state.step, settings)
         if not (math.isfinite(loss) and math.isfinite(_norm(gradients))):
             guilty.append(row.id)
     named = ", ".join(guilty or [row.id for row in rows])
     return DuomemError(
-        f"Step {place + 1}: loss or gradient is not a finite number, in trajectory {named}.",
+        f"Step {state.step + 1}: loss or gradient is not a finite number, in trajectory {named}.",
         "Look at it with --show-rows, lower --learning-rate, or leave it out. Nothing of this step was kept.",
     )
 
@@ -264,16 +260,16 @@ def _norm(gradients: Mapping[str, mx.array]) -> float:
     return math.sqrt(number(squares.sum()))
 
 
-def _most_tokens() -> int:
-    return 0 if mx.default_device().type == mx.cpu else GPU_TOKENS
-
-
 def _seed(seed: int, step: int, group: int) -> int:
     return int(np.random.SeedSequence([seed, step, group]).generate_state(1)[0])
 
 
 def _tokens(rows: Sequence[Row]) -> int:
     return sum(len(row.tokens) for row in rows)
+
+
+def _mass(batches: Sequence[MicroBatch]) -> float:
+    return math.fsum(row.mass for batch in batches for row in batch.rows)
 
 
 def _tree(weights: Mapping[str, mx.array]) -> Any:

@@ -9,11 +9,10 @@ from duomem_mlx.student.heads import Logits
 from duomem_mlx.training.rows import Row
 
 
-def batch_of(rows: Sequence[Row]) -> tuple[mx.array, mx.array, mx.array, mx.array]:
-    """(ids int32 [B, T], positions int32 [S] in the flattened [B · T] that predict a supervised token, what is wanted
-    there int32 [S], its weight float32 [S]). Shorter rows are filled up on the right, where nothing is scored and
-    nothing earlier can look."""
-    width = max(len(row.tokens) for row in rows) - 1
+def batch_of(rows: Sequence[Row], width: int) -> tuple[mx.array, mx.array, mx.array, mx.array]:
+    """(ids int32 [B, width], positions int32 [S] in the flattened ids that predict a supervised token, what is wanted
+    there int32 [S], its weight float32 [S]). Rows are filled up on the right, where nothing is scored and nothing
+    earlier can look."""
     ids = np.zeros((len(rows), width), np.int32)
     at, wanted, weights = [], [], []
     for i, row in enumerate(rows):

@@ -6,6 +6,7 @@ from typing import Any
 
 from duomem_mlx import prompt
 from duomem_mlx.errors import UsageError
+from duomem_mlx.student.machine import size_in_bytes
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,9 @@ class TrainSettings:
     held_out: float = 0.02  # share of the groups of games that are validated on, never trained on
     eval_every: int = 100  # steps
     save_every: int = 50  # steps
+    patience: int = 5  # validations in a row that bring nothing better end the run; 0: it goes on to its end
+    ram: int | None = None  # bytes that the process may take; None: what the machine has to give
+    grad_checkpoint: bool | None = None  # None: where `ram` asks for it
     seed: int = 0
     half: bool = False  # the adapter is stored in float16
 
@@ -39,10 +43,10 @@ class TrainSettings:
         for name in at_least_one:
             if getattr(self, name) < 1:
                 raise _senseless(name, getattr(self, name), "at least 1")
-        for name in ("rank", "iters"):
+        for name in ("rank", "iters", "ram"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise _senseless(name, getattr(self, name), "at least 1")
-        for name in ("k", "warmup_steps", "weight_decay"):
+        for name in ("k", "warmup_steps", "weight_decay", "patience"):
             if getattr(self, name) < 0:
                 raise _senseless(name, getattr(self, name), "at least 0")
         for name in ("learning_rate", "scale", "max_grad_norm"):
@@ -81,11 +85,13 @@ def _of_kind(name: str, value: Any, kind: str, where: str) -> Any:
     try:
         if kind.startswith("tuple"):
             return tuple(value.split(",")) if isinstance(value, str) else tuple(str(one) for one in value)
+        if name == "ram" and isinstance(value, str):
+            return size_in_bytes(value)
         if kind.startswith("float"):
             return float(value)  # YAML reads 1e-3 as text
         if kind.startswith("int") and not isinstance(value, bool) and int(value) == float(value):
             return int(value)
-        if (kind == "bool" and isinstance(value, bool)) or (kind == "str" and isinstance(value, str)):
+        if (kind.startswith("bool") and isinstance(value, bool)) or (kind == "str" and isinstance(value, str)):
             return value
     except (TypeError, ValueError):
         pass

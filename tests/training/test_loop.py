@@ -18,7 +18,7 @@ from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.student.transcript import make_writer
 from duomem_mlx.training import checkpoint, loop
 from duomem_mlx.training.fit import fit, is_finished, prepare
-from duomem_mlx.training.loop import learning_rate, micro_batches, plan_steps, read_metrics
+from duomem_mlx.training.loop import learning_rate, plan_steps, read_metrics
 from duomem_mlx.training.rows import Epoch, Row
 from duomem_mlx.training.settings import TrainSettings
 from tests.student import tiny
@@ -50,15 +50,6 @@ def test_every_pass_trains_every_row_once(lengths, batch, passes, seed):
             r.id for r in rows
         )
     assert plan_steps([Epoch(rows)] * passes, replace(chosen, iters=2)) == steps[:2]
-
-
-@given(lengths=lengths, most=st.integers(0, 300))
-@settings(max_examples=60, deadline=None)
-def test_micro_batches_hold_every_row_within_the_bound(lengths, most):
-    rows = [row(str(i), length) for i, length in enumerate(lengths)]
-    groups = micro_batches(rows, most)
-    assert Counter(r.id for group in groups for r in group) == Counter(r.id for r in rows)
-    assert all(len(group) == 1 or len(group) * max(len(r.tokens) for r in group) <= most for group in groups)
 
 
 def test_the_learning_rate_warms_up_and_falls():

@@ -1,0 +1,219 @@
+"""Before a run: short trials say what its micro-batches cost, whether they fit, how long it takes and what it needs."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from mlx.utils import tree_unflatten
+
+from duomem_mlx.errors import DuomemError, UsageError
+from duomem_mlx.student import cpu, machine
+from duomem_mlx.training.budget import Cost, Means, MicroBatch
+from duomem_mlx.training.lanes import Lanes, computing
+from duomem_mlx.training.lora import trainable
+from duomem_mlx.training.rows import Row
+from duomem_mlx.training.settings import TrainSettings
+
+GPU_TOKENS = 4096  # of a micro-batch; on a CPU rows together gain nothing over rows one by one
+GPU_CACHE = 8  # freed buffers may take an eighth of the budget there
+LADDER = (32, 64, 128, 256, 512)  # tokens of the rows that are tried, as far as time and memory go
+FEW, MORE = 8, 64  # supervised tokens of a trial
+TRIAL_SECONDS = 20.0  # after which no longer row is tried
+PLAN_SECONDS = 60.0  # what the heaviest rows of a plan may take at most
+COPIES = 6  # of the adapter: two moments of AdamW, the best weights, the gradients' sum, and what replaces the weights
+FORWARD = 1 / 3  # of a gradient's time is a loss's
+
+
+@dataclass(frozen=True)
+class Costs:
+    bytes: Cost  # beside weights and optimizer
+    seconds: Cost  # alone on the machine
+
+
+Trials = Mapping[bool, Costs]  # without gradient checkpointing and with it, as far as tried
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is left of a run."""
+
+    steps: int
+    tokens: int
+    seconds: float
+    peak_bytes: int  # as MLX counts its arrays
+    resident_bytes: int  # as the system counts the process, with the buffers that MLX keeps
+    disk_bytes: int
+    recomputed: float  # share of the tokens that are computed with gradient checkpointing
+
+
+def resolve(model: Any, rows: Sequence[Row], settings: TrainSettings) -> tuple[Means, Trials]:
+    """Means for a run on `rows` (of all steps and held out) that keeps to its budget, and the trials behind them.
+
+    Raises DuomemError where there are none, saying what would help, and UsageError for more than the machine has.
+    """
+    means = _without_costs(model, settings)
+    longest = max(rows, key=lambda row: len(row.tokens))
+    trials: dict[bool, Costs] = {}
+    with computing(model, replace(means, lanes=1, room=None)) as lanes:
+        for again in (settings.grad_checkpoint is True, True):
+            trials[again] = _tried(lanes, model, longest, again, means.room)
+            cost = trials[again].bytes
+            means = replace(means, again=cost) if again else replace(means, plain=cost)
+            share = (means.room or 0) / means.lanes
+            if settings.grad_checkpoint is not None or all(batch.bytes <= share for batch in means.batches(rows)):
+                break
+    if overfull := means.overfull(means.batches(rows)):
+        raise _does_not_fit(means, max(overfull, key=lambda batch: batch.bytes))
+    return means, trials
+
+
+def try_out(model: Any, rows: Sequence[Row], means: Means) -> Trials:
+    """The trials for a run whose means are known."""
+    longest = max(rows, key=lambda row: len(row.tokens))
+    ways = {batch.again for batch in means.batches(rows)}
+    with computing(model, replace(means, lanes=1, room=None)) as lanes:
+        return {again: _tried(lanes, model, longest, again, means.room) for again in sorted(ways)}
+
+
+def plan(
+    model: Any,
+    steps: Sequence[Sequence[Row]],
+    held_out: Sequence[Row],
+    settings: TrainSettings,
+    means: Means,
+    trials: Trials,
+    done: int = 0,
+    thorough: bool = False,
+) -> Plan:
+    """What is left of a run of `steps` after `done` of them. `thorough`: those rows are computed that will take the
+    most at once, if that can be done within a minute; else some of middling length, for the time alone."""
+    batched = [means.batches(rows) for rows in steps]
+    left = [batch for batches in batched[done:] for batch in batches]
+    validated = (len(steps) // settings.eval_every - done // settings.eval_every + 1) if held_out else 0
+    heaviest = max((means.together(batches) for batches in batched), key=_bytes)
+    by_length = sorted(left or batched[-1], key=lambda batch: (batch.width, batch.rows[0].id))
+    tried = by_length[len(by_length) // 2 :][: means.lanes]
+    if thorough and _alone(trials, heaviest) <= PLAN_SECONDS:
+        tried = heaviest
+    base, adapter = mx.get_active_memory(), _adapter_bytes(model)
+    beside = machine.resident_bytes() - base - mx.get_cache_memory()
+    with computing(model, means) as lanes:
+        taken, seconds = _measured(lanes, model, tried)
+    slowdown = seconds / max(_alone(trials, tried), 1e-9)  # at the same time, against one after the other
+    peak = base + COPIES * adapter + (taken if tried is heaviest else _bytes(heaviest))
+    tokens = sum(len(row.tokens) for batch in left for row in batch.rows)
+    again = sum(len(row.tokens) for batch in left if batch.again for row in batch.rows)
+    return Plan(
+        steps=len(steps) - done,
+        tokens=tokens,
+        seconds=slowdown * (_alone(trials, left) + validated * FORWARD * _alone(trials, means.batches(held_out))),
+        peak_bytes=peak,
+        resident_bytes=max(0, beside) + peak + (means.cache or 0),
+        disk_bytes=(COPIES + 3) * adapter,  # a checkpoint, the one that replaces it, the adapter
+        recomputed=again / max(tokens, 1),
+    )
+
+
+def _without_costs(model: Any, settings: TrainSettings) -> Means:
+    gpu = mx.default_device().type != mx.cpu
+    if settings.ram and settings.ram > machine.total_bytes():
+        raise UsageError(
+            f"--ram is {settings.ram / 2**30:.1f} GB, the machine has {machine.total_bytes() / 2**30:.1f}.",
+            "Ask for less.",
+        )
+    ram = settings.ram or machine.usable_bytes()
+    cache = ram // GPU_CACHE if gpu else cpu.CACHE_BYTES
+    base = mx.get_active_memory()
+    beside = max(0, machine.resident_bytes() - base - mx.get_cache_memory())
+    return Means(
+        lanes=cpu.lanes(settings.batch_size),
+        most_tokens=GPU_TOKENS if gpu else 0,
+        coarse=gpu,
+        recompute=settings.grad_checkpoint,
+        ram=ram,
+        room=max(0, ram - beside - cache - base - COPIES * _adapter_bytes(model)),
+        cache=cache,
+    )
+
+
+def _does_not_fit(means: Means, batch: MicroBatch) -> DuomemError:
+    cost = means.again if batch.again else means.plain
+    assert cost is not None
+    assert means.room is not None
+    assert means.ram is not None
+    share = batch.supervised / batch.width
+    fits = next((t for t in range(batch.width, 0, -1) if cost.of(1, t, int(t * share)) <= means.room), 0)
+    enough = -(-(means.ram + batch.bytes - means.room) // 2**29) / 2
+    advice = [f"Give it --ram {enough:g}GB", *([f"set --max-seq-length {fits}"] if fits >= LADDER[0] else [])]
+    if means.recompute is False:
+        advice.append("leave out --no-grad-checkpoint")
+    return DuomemError(
+        f"This run does not fit into {means.ram / 2**30:.1f} GB: {batch.rows[0].id} of {batch.width + 1} tokens takes "
+        f"{batch.bytes / 2**30:.1f} GB, and beside model and optimizer there are {means.room / 2**30:.1f}.",
+        f"{', or '.join(advice)}.",
+    )
+
+
+def _tried(lanes: Lanes, model: Any, longest: Row, again: bool, room: int | None) -> Costs:
+    """Trials with ever longer rows."""
+    most = min(len(longest.tokens) - 1, LADDER[-1])
+    widths = [*(width for width in LADDER if width < most), most]
+    began = time.perf_counter()
+    _measured(lanes, model, [_trial(longest, widths[0], FEW, again)])  # warms up
+    found: list[tuple[int, int, float]] = []  # width, bytes, seconds
+    for width in widths:
+        found.append((width, *_measured(lanes, model, [_trial(longest, width, FEW, again)])))
+        taken, seconds = found[-1][1:]
+        if (room is not None and 4 * taken > room) or time.perf_counter() - began + 3 * seconds > TRIAL_SECONDS:
+            break
+    width, *few = found[-2:][0]
+    more = _measured(lanes, model, [_trial(longest, width, MORE, again)])
+    extra = min(MORE, width) - min(FEW, width)
+    scores = [max(0.0, (more[i] - few[i]) / extra) if extra else 0.0 for i in range(2)]
+    points = np.array(found[-3:], float).T
+    return Costs(*(_cost(points[0], points[1 + i], scores[i]) for i in range(2)))
+
+
+def _trial(row: Row, width: int, supervised: int, again: bool) -> MicroBatch:
+    trained = np.zeros(width + 1, bool)
+    trained[-min(supervised, width) :] = True
+    return MicroBatch((Row("a trial", np.resize(row.tokens, width + 1), trained),), width, again)
+
+
+def _cost(widths: Any, found: Any, score: float) -> Cost:
+    """Through up to three measured points, each with a few supervised tokens; nothing falls as rows grow."""
+    rest = found - score * np.minimum(FEW, widths)
+    pair = 0.0
+    if len(widths) > 2:
+        pair = max(0.0, float(np.polyfit(widths, rest, 2)[0]))
+    rest = rest - pair * widths**2
+    token, fixed = np.polyfit(widths[-2:], rest[-2:], 1) if len(widths) > 1 else (rest[0] / widths[0], 0.0)
+    if token < 0:
+        token, fixed = 0.0, rest.max()
+    return Cost(float(fixed), float(token), pair, score)
+
+
+def _measured(lanes: Lanes, model: Any, batches: Sequence[MicroBatch]) -> tuple[int, float]:
+    """(bytes beyond what was there, seconds) of computing these micro-batches' gradients together."""
+    weights = tree_unflatten(list(trainable(model).items()))
+    before = mx.get_active_memory()
+    mx.reset_peak_memory()
+    began = time.perf_counter()
+    list(lanes.gradients(weights, batches, [0] * len(batches)))
+    return mx.get_peak_memory() - before, time.perf_counter() - began
+
+
+def _alone(trials: Trials, batches: Iterable[MicroBatch]) -> float:
+    """Seconds for these micro-batches one after the other."""
+    return sum(trials[b.again].seconds.of(len(b.rows), b.width, b.supervised) for b in batches)
+
+
+def _bytes(batches: Sequence[MicroBatch]) -> int:
+    return sum(batch.bytes for batch in batches)
+
+
+def _adapter_bytes(model: Any) -> int:
+    return sum(array.nbytes for array in trainable(model).values())
