@@ -3,13 +3,13 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from duomem_mlx.errors import DuomemError, UsageError
-from duomem_mlx.paths import append_json
+from duomem_mlx.paths import append_json, read_json
 
 FORMAT = 2  # 2: steps that say what was wanted instead; whatever has none is written as 1, for older readers
 ENDS = ("won", "lost", "steps", "context", "environment")
@@ -120,10 +120,16 @@ def from_record(record: Any, where: str) -> Trajectory:
 
 
 def read_trajectories(path: Path) -> Iterator[Trajectory]:
-    """The trajectories of a JSON Lines file, or of `trajectories.jsonl` in a folder, in the file's order.
+    """The trajectories of a JSON Lines file, or of `trajectories.jsonl` in a folder, in the file's order; or the
+    episodes of one arm of a results folder, `RESULTS/episodes/ARM`, without the answers that held no action.
 
     Raises UsageError when there is no such file or nothing in it, DuomemError naming the line that is torn or wrong.
     """
+    if "episodes" in path.absolute().parts[-3:-1] and (episodes := sorted(path.rglob("[!.]*.json"))):
+        for episode in episodes:
+            played = from_record(read_json(episode, "the episode"), f"The episode {episode}")
+            yield replace(played, steps=tuple(step for step in played.steps if step.action))
+        return
     file = path / "trajectories.jsonl" if path.is_dir() else path
     if not file.is_file():
         raise UsageError(

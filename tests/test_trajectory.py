@@ -90,3 +90,20 @@ def test_no_file_and_an_empty_file_are_told(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(UsageError, match="holds no trajectories"):
         list(read_trajectories(tmp_path / "empty.jsonl"))
+
+
+def test_an_arm_of_a_results_folder_is_read_without_the_answers_that_did_nothing(tmp_path: Path) -> None:
+    steps = (Step("look", "a mug"), Step("", "Nothing happens."), Step("take mug 1", "You have it."))
+    own = Trajectory(**{**ONE.__dict__, "steps": steps})
+    for arm, game, played in (("base", "b", ONE), ("base", "a", own), ("teacher", "a", ONE)):
+        file = tmp_path / "episodes" / arm / "0" / f"{game}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({**to_record(played), "arm": arm, "k": 0, "memories": []}), encoding="utf-8")
+    for folder in (tmp_path / "episodes" / "base", tmp_path / "episodes" / "base" / "0"):
+        assert [t.actions for t in read_trajectories(folder)] == [("look", "take mug 1"), ("look",)]
+    for folder in (tmp_path, tmp_path / "episodes"):  # arms are not mixed
+        with pytest.raises(UsageError):
+            list(read_trajectories(folder))
+    (tmp_path / "episodes" / "base" / "0" / "a.json").write_text("{")
+    with pytest.raises(DuomemError, match="not whole JSON"):
+        list(read_trajectories(tmp_path / "episodes" / "base"))

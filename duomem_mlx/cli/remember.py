@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     from duomem_mlx.memory.bank import Bank
     from duomem_mlx.trajectory import Trajectory
 
-Files = Annotated[list[Path], typer.Argument(metavar="TRAJECTORIES…", help="What `teach` wrote: files or folders.")]
+FEW = 10  # successes
+
+Files = Annotated[
+    list[Path], typer.Argument(metavar="TRAJECTORIES…", help="What `teach` wrote, or RESULTS/episodes/ARM.")
+]
 Thin = Annotated[
     int | None,
     typer.Option("--thin", min=1, metavar="N", help="At most N memories of one task sentence, the shortest first."),
@@ -57,7 +61,8 @@ def build(
     """A live bank with a memory for every trajectory that was won.
 
     The same task with the same script, met again, makes its memory stronger. The bank stands in its place when it is
-    whole, not before; what a model wrote for it meanwhile is kept beside it, and not asked for again.
+    whole, not before; what a model wrote for it meanwhile is kept beside it, and not asked for again. The student's own
+    successes are in RESULTS/episodes/base of an evaluation of training games.
     """
     from duomem_mlx.memory.bank import Bank, is_bank
     from duomem_mlx.memory.encoder import load_encoder
@@ -170,4 +175,6 @@ def _report_build(bank: "Bank", trajectories: "Sequence[Trajectory]", left_out: 
         output.result(counts)
         return
     output.line(f"{counts['count']} memories of {counts['trajectories']} trajectories in {bank.path}.")
+    if counts["trajectories"] < FEW:
+        output.say(f"Of so few successes (under {FEW}) nothing can be told about what memories are worth.")
     output.hint(f'duomem-mlx memories search "{trajectories[0].task}" --memories {bank.path}')

@@ -359,6 +359,18 @@ def test_a_name_of_nothing(call: Call, words: tuple[str, ...], says: str) -> Non
     assert says in err
 
 
+def test_a_bank_of_few_successes_says_so(call: Call, tmp_path: Path, played: Path) -> None:
+    arm = tmp_path / "results" / "episodes" / "base" / "0"
+    arm.mkdir(parents=True)
+    for number, line in enumerate(played.read_text().splitlines()[-4:]):
+        (arm / f"{number}.json").write_text(line)
+    code, out, err = call("build", arm.parent, "--out", tmp_path / "own")
+    assert code == 0
+    assert "of 3 trajectories" in out
+    assert "so few successes" in err
+    assert "so few successes" not in call("build", played, "--out", tmp_path / "all")[2]
+
+
 def test_failures_alone_make_no_bank(call: Call, tmp_path: Path) -> None:
     append_trajectory(tmp_path / "lost.jsonl", trajectory(won=False))
     code, _, err = call("build", tmp_path / "lost.jsonl", "--out", tmp_path / "bank")
