@@ -48,6 +48,12 @@ Rank = Annotated[
     int | None, typer.Option("--rank", metavar="N", help="[default: 16, less where that is 10M parameters or more]")
 ]
 Scale = Annotated[float | None, typer.Option("--scale", metavar="X", help="alpha / rank [default: 2].")]
+FineTuneType = Annotated[
+    str | None, typer.Option("--fine-tune-type", metavar="lora|dora", help="Kind of adapter [default: lora].")
+]
+Dropout = Annotated[
+    float | None, typer.Option("--dropout", metavar="P", help="Share of an adapter's inputs left out [default: 0].")
+]
 Targets = Annotated[
     str | None,
     typer.Option("--targets", metavar="NAMES", help="q_proj,v_proj or the like [default: every linear layer]."),
@@ -87,6 +93,8 @@ PlanOnly = Annotated[
 TrainSeed = Annotated[int | None, typer.Option("--seed", metavar="N", help="All randomness [default: 0].")]
 Half = Annotated[bool | None, typer.Option("--half/--full", help="Store the adapter in float16 [default: full].")]
 
+KINDS = {"lora": "LoRA", "dora": "DoRA"}
+
 
 def train(
     trajectories: Paths,
@@ -100,8 +108,10 @@ def train(
     batch_size: BatchSize = None,
     learning_rate: Rate = None,
     num_layers: Layers = None,
+    fine_tune_type: FineTuneType = None,
     rank: Rank = None,
     scale: Scale = None,
+    dropout: Dropout = None,
     targets: Targets = None,
     max_seq_length: Longest = None,
     held_out: HeldOut = None,
@@ -141,8 +151,10 @@ def train(
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "num_layers": num_layers,
+        "fine_tune_type": fine_tune_type,
         "rank": rank,
         "scale": scale,
+        "dropout": dropout,
         "targets": tuple(targets.split(",")) if targets else None,
         "max_seq_length": max_seq_length,
         "held_out": held_out,
@@ -392,7 +404,8 @@ def with_adapter(student: "Student", prepared: "Prepared", settings: "TrainSetti
     adapter_config = add_adapter_layers(student, settings)
     lora = adapter_config["lora_parameters"]
     weights = sum(array.size for array in trainable(student.model).values())
-    output.say(f"LoRA of rank {lora['rank']} on {', '.join(lora['keys'])}: {weights / 1e6:.2f}M parameters.")
+    kind = KINDS[settings.fine_tune_type]
+    output.say(f"{kind} of rank {lora['rank']} on {', '.join(lora['keys'])}: {weights / 1e6:.2f}M parameters.")
     if not logits_at(student.model)[1]:
         output.say("This kind of model computes all logits, not only those that are scored: slower, the same numbers.")
     first = prepared.epochs[0]

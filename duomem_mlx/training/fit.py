@@ -77,7 +77,8 @@ def prepare(
 
 
 def add_adapter_layers(student: Student, settings: TrainSettings) -> dict[str, Any]:
-    """Fresh LoRA layers in the student's model; what adapter_config.json says of them. Raises as `lora.add_lora`."""
+    """Fresh layers of the adapter in the student's model; what adapter_config.json says of them. Raises as
+    `lora.add_lora`."""
     return lora.add_lora(
         student.model,
         settings.rank,
@@ -86,6 +87,7 @@ def add_adapter_layers(student: Student, settings: TrainSettings) -> dict[str, A
         settings.targets,
         settings.num_layers,
         settings.seed,
+        settings.fine_tune_type,
     )
 
 

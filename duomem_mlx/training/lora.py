@@ -1,4 +1,4 @@
-"""LoRA through mlx-lm's layers, and the adapter folder that mlx-lm opens."""
+"""LoRA and DoRA through mlx-lm's layers, and the adapter folder that mlx-lm opens."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -64,11 +64,20 @@ def _shape(module: Any) -> tuple[int, int]:
 
 
 def add_lora(
-    model: Any, rank: int | None, scale: float, dropout: float, targets: Sequence[str], num_layers: int, seed: int
+    model: Any,
+    rank: int | None,
+    scale: float,
+    dropout: float,
+    targets: Sequence[str],
+    num_layers: int,
+    seed: int,
+    kind: str = "lora",
 ) -> dict[str, Any]:
-    """Freeze `model` and give its last `num_layers` blocks (below 1: all) LoRA layers, drawn from `seed`, in place.
+    """Freeze `model`, quantized or not, and give its last `num_layers` blocks (below 1: all) LoRA or DoRA layers, drawn
+    from `seed`, in place.
 
-    Returns what adapter_config.json holds. Raises UsageError for unknown targets or more blocks than there are.
+    Returns what adapter_config.json holds. Raises UsageError for unknown targets, more blocks than there are, or DoRA
+    on layers that mlx-lm has none for.
     """
     from mlx_lm.tuner.utils import linear_to_lora_layers
 
@@ -85,9 +94,12 @@ def add_lora(
     }
     mx.random.seed(seed)
     model.freeze()
-    linear_to_lora_layers(model, num_layers, parameters)
+    try:
+        linear_to_lora_layers(model, num_layers, parameters, use_dora=kind == "dora")
+    except ValueError as error:  # mlx-lm has no DoRA for the experts of a mixture
+        raise UsageError(f"This model's layers take no DoRA: {error}", "Use --fine-tune-type lora.") from None
     mx.eval(model.parameters())
-    return {"fine_tune_type": "lora", "num_layers": num_layers, "lora_parameters": parameters}
+    return {"fine_tune_type": kind, "num_layers": num_layers, "lora_parameters": parameters}
 
 
 def trainable(model: Any) -> dict[str, mx.array]:

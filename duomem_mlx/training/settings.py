@@ -8,11 +8,14 @@ from duomem_mlx import prompt
 from duomem_mlx.errors import UsageError
 from duomem_mlx.student.machine import size_in_bytes
 
+FINE_TUNE_TYPES = ("lora", "dora")
+
 
 @dataclass(frozen=True)
 class TrainSettings:
     """What decides the trained weights, apart from the model and the data."""
 
+    fine_tune_type: str = "lora"  # or "dora"
     rank: int | None = None  # None: `lora.default_rank`
     scale: float = 2.0  # y = Wx + scale · BAx, that is alpha / rank
     dropout: float = 0.0
@@ -55,6 +58,8 @@ class TrainSettings:
         for name in ("dropout", "held_out"):
             if not 0 <= getattr(self, name) < 1:
                 raise _senseless(name, getattr(self, name), "from 0 to below 1")
+        if self.fine_tune_type not in FINE_TUNE_TYPES:
+            raise _senseless("fine_tune_type", self.fine_tune_type, f"one of {', '.join(FINE_TUNE_TYPES)}")
         if self.prompt_style not in prompt.STYLES:
             raise _senseless("prompt_style", self.prompt_style, f"one of {', '.join(prompt.STYLES)}")
 

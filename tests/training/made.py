@@ -17,6 +17,7 @@ COMMON = {
     "max_position_embeddings": 4096,
     "rope_theta": 10000.0,
 }
+GROUP = 32  # weights that share a scale where a model is quantized
 GEMMA4 = {
     "head_dim": 8,
     "global_head_dim": 16,
@@ -123,7 +124,16 @@ class Shelves:
         return task_id.split("/")[0]
 
 
-def save_base(folder: Path, family: str = "llama tied") -> Path:
+def quantized(made: Any, bits: int | None) -> Any:
+    """The model with its linear layers and embeddings in `bits`, scales in float32; as it is for None."""
+    if bits:
+        from mlx import nn
+
+        nn.quantize(made, GROUP, bits)
+    return made
+
+
+def save_base(folder: Path, family: str = "llama tied", bits: int | None = None) -> Path:
     """A folder that plain mlx_lm.load opens."""
     import mlx.core as mx
     from mlx.utils import tree_flatten
@@ -131,8 +141,9 @@ def save_base(folder: Path, family: str = "llama tied") -> Path:
     from tests.student import tiny
 
     folder.mkdir()
-    weights = dict(tree_flatten(model(family).parameters()))
+    weights = dict(tree_flatten(quantized(model(family), bits).parameters()))
     mx.save_safetensors(str(folder / "model.safetensors"), weights, {"format": "mlx"})
-    (folder / "config.json").write_text(json.dumps({**COMMON, **FAMILIES[family]}))
+    packed = {"quantization": {"group_size": GROUP, "bits": bits}} if bits else {}
+    (folder / "config.json").write_text(json.dumps({**COMMON, **FAMILIES[family], **packed}))
     tiny.tokenizer()._tokenizer.save_pretrained(folder)
     return folder

@@ -20,19 +20,28 @@ SETTINGS = TrainSettings(
 
 
 def ready(
-    settings: TrainSettings, count: int = 12, family: str = "llama tied"
+    settings: TrainSettings, count: int = 12, family: str = "llama tied", bits: int | None = None
 ) -> tuple[Student, Prepared, dict[str, Any]]:
     tokenizer = tiny.tokenizer()
-    model = made.model(family)
-    student = Student(model, tokenizer, "tiny", Path(), "an identity", "float32", {"model_type": "llama"})
+    model = made.quantized(made.model(family), bits)
+    student = Student(
+        model, tokenizer, "tiny", Path(), "an identity", "float32", {**made.COMMON, **made.FAMILIES[family]}
+    )
     write = make_writer(tokenizer, prompt.COMPACT, "")
     many = [made.trajectory(i, turns=1 + i % 4) for i in range(count)]
     prepared = prepare(many, write, settings, group=lambda trajectory: trajectory.game.split("/")[0])
     return student, prepared, add_adapter_layers(student, settings)
 
 
-def run(folder: Path, settings: TrainSettings, report: Any = lambda now: None, count: int = 12) -> Student:
-    student, prepared, config = ready(settings, count)
+def run(
+    folder: Path,
+    settings: TrainSettings,
+    report: Any = lambda now: None,
+    count: int = 12,
+    family: str = "llama tied",
+    bits: int | None = None,
+) -> Student:
+    student, prepared, config = ready(settings, count, family, bits)
     fit(student, config, prepared, settings, folder, report)
     return student
 

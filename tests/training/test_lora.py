@@ -6,6 +6,7 @@ import pytest
 
 from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.student.adapters import CONFIG, WEIGHTS, apply
+from duomem_mlx.student.models import load_student
 from duomem_mlx.training.lora import add_lora, chosen_names, default_rank, linear_names, save_adapter, trainable
 from tests.training import made, runs
 
@@ -32,10 +33,7 @@ def test_more_blocks_than_there_are():
 @pytest.mark.parametrize("bits", [None, 4])
 def test_the_trainable_count_is_what_the_shapes_say(layers, blocks, bits):
     model = made.model()
-    if bits:
-        from mlx import nn
-
-        nn.quantize(model, 32, bits)
+    made.quantized(model, bits)
     config = add_lora(model, 3, 2.0, 0.0, (), layers, 0)
     a_block = 3 * ((32 + 32) * 2 + (32 + 16) * 2 + (32 + 64) * 3)
     assert sum(array.size for array in trainable(model).values()) == blocks * a_block
@@ -59,6 +57,37 @@ def test_the_first_weights_follow_from_the_seed():
     a, b, c = (trainable(model) for model in (first, again, other))
     assert all(mx.array_equal(a[name], b[name]) for name in a)
     assert not all(mx.array_equal(a[name], c[name]) for name in a)
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora"])
+@pytest.mark.parametrize("bits", [None, 4, 8])
+def test_lora_and_dora_on_whole_and_quantized_bases(tmp_path, kind, bits):
+    """Training lowers the loss, and the adapter says the same in plain mlx-lm on the same base, and in ours."""
+    import mlx_lm
+
+    losses = []
+    chosen = replace(runs.SETTINGS, fine_tune_type=kind, iters=12, learning_rate=0.02, dropout=0.0)
+    student = runs.run(tmp_path / "run", chosen, lambda now: losses.append(now.loss), bits=bits)
+    assert losses[-1] < 0.8 * losses[0]
+    base = made.save_base(tmp_path / "base", bits=bits)
+    bare, _ = mlx_lm.load(str(base))
+    theirs, _ = mlx_lm.load(str(base), adapter_path=str(tmp_path / "run"))
+    ours = load_student(str(base), tmp_path / "run").model
+    ids = mx.arange(40)[None]
+    assert mx.array_equal(theirs(ids), student.model(ids))
+    assert mx.array_equal(ours(ids), student.model(ids))
+    assert mx.abs(bare(ids) - theirs(ids)).max().item() > 0.1
+    names = {name.rpartition(".")[2] for name in mx.load(str(tmp_path / "run" / WEIGHTS))}
+    assert names == {"lora_a", "lora_b"} | ({"m"} if kind == "dora" else set())
+
+
+def test_dora_where_mlx_lm_has_none_is_one_sentence():
+    from mlx_lm.models.switch_layers import SwitchLinear
+
+    model = made.model()
+    model.layers[0].mlp.up_proj = SwitchLinear(32, 64, 2)
+    with pytest.raises(UsageError, match=r"take no DoRA: SwitchLinear.*--fine-tune-type lora"):
+        add_lora(model, 4, 2.0, 0.0, (), -1, 0, "dora")
 
 
 @pytest.mark.parametrize("layers", [-1, 1])

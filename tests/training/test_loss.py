@@ -27,9 +27,9 @@ def rows():
     return make_epoch([made.trajectory(i, turns=1 + i % 3) for i in range(5)], write, max_tokens=9999).rows
 
 
-def ready(family, dropout=0.0):
-    model = made.model(family)
-    add_lora(model, 4, 2.0, dropout, (), -1, 0)
+def ready(family, kind="lora", bits=None, dropout=0.0):
+    model = made.quantized(made.model(family), bits)
+    add_lora(model, 4, 2.0, dropout, (), -1, 0, kind)
     mx.random.seed(1)
     for _, module in model.named_modules():  # B is zero at first, and so would be all gradients of A
         if "lora_b" in module:
@@ -115,6 +115,13 @@ def test_loss_and_gradients_equal_full_logits(family, rows, most_tokens):
     assert_near(ours(model, rows, most_tokens), wanted)
     with cpu.quick():
         assert_near(ours(model, rows, most_tokens), wanted)
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora"])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_so_do_those_of_dora_and_of_a_quantized_base(kind, bits, rows):
+    model = ready("llama untied", kind, bits)
+    assert_near(ours(model, rows, 100_000), plainly(model, rows))
 
 
 @pytest.mark.parametrize("family", made.FAMILIES)
