@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from duomem_mlx.cli import options, output, wiring
+from duomem_mlx.cli import rounds as course
 
 if TYPE_CHECKING:
     from duomem_mlx.environment import Environment
@@ -91,6 +92,15 @@ PlanOnly = Annotated[
     bool, typer.Option("--plan", help="Try it out for up to a minute, say hours, memory and disk, and stop.")
 ]
 TrainSeed = Annotated[int | None, typer.Option("--seed", metavar="N", help="All randomness [default: 0].")]
+Begin = Annotated[
+    str | None,
+    typer.Option(
+        "--adapter",
+        "--resume-adapter-file",
+        metavar="ID",
+        help="Go on from this adapter: its folder, its file, or a shipped one's name [default: a fresh one].",
+    ),
+]
 Half = Annotated[bool | None, typer.Option("--half/--full", help="Store the adapter in float16 [default: full].")]
 
 KINDS = {"lora": "LoRA", "dora": "DoRA"}
@@ -123,6 +133,9 @@ def train(
     max_hours: MaxHours = None,
     seed: TrainSeed = None,
     half: Half = None,
+    adapter: Begin = None,
+    on_policy: course.OnPolicy = 0,
+    on_policy_games: course.OnPolicyGames = None,
     config: ConfigFile = None,
     show_rows: ShowRows = 0,
     plan: PlanOnly = False,
@@ -133,7 +146,9 @@ def train(
     """Train a LoRA adapter on every action of the trajectories that were won.
 
     Writes the adapter in mlx-lm's format, with duomem.json and metrics.jsonl. The same command again goes on where
-    it stopped, also after --max-hours; an adapter is there then, too.
+    it stopped, also after --max-hours; an adapter is there then, too. With --on-policy the student then plays games
+    that it was trained on, none that are held out, and is trained on what the environment's teacher would have done
+    where the student went: rounds/N/trajectories.jsonl.
     """
     started = time.monotonic()
     wiring.one_thread_a_product()
@@ -167,9 +182,11 @@ def train(
         "half": half,
     }
     located = locate(model or STUDENT)
-    usual = {"prompt_style": usual_style(located.name)}
+    begin = None if adapter in (None, wiring.NONE) else wiring.begun_from(str(adapter), model, given)
+    usual = {"prompt_style": (begin and wiring.trained_style(begin)) or usual_style(located.name)}
     settings, sources = resolve(usual, from_yaml(config) if config else {}, given)
     environment = wiring.open_environment(env, None, "fast")
+    rounds = course.chosen_rounds(on_policy, on_policy_games, environment)
     chosen = successes(trajectories, environment)
     bank = wiring.open_bank(memories, environment, model) if settings.k else None
     if bank is None:
@@ -182,17 +199,19 @@ def train(
             "model_hash": located.identity,
             "memories_hash": None if bank is None else bank.identity,
             "trajectories": _digest_of(chosen),
+            **({} if begin is None else {"adapter_hash": wiring.identities(model, begin, None)["adapter_hash"]}),
+            **({} if rounds is None else {"on_policy": asdict(rounds)}),
         }
-        folder = run_folder(out, "train", identity, OUTPUTS, overwrite)
+        folder = run_folder(out, "train", identity, (*OUTPUTS, course.FOLDER), overwrite)
         tell_settings(settings, sources, located.name, bank)
-    if folder is not None and folder.begun and is_finished(folder.path):
+    if folder is not None and folder.begun and course.is_finished(folder.path, rounds):
         output.say(f"This run is finished; its adapter is in {folder.path}.")
     else:
         from duomem_mlx.student.agent import writer_for
         from duomem_mlx.student.models import load_student
         from duomem_mlx.training.fit import prepare
 
-        student = load_student(model)
+        student = load_student(model, adapter=begin)
         writer = writer_for(student, environment, settings.prompt_style)
         if writer.note:
             output.say(writer.note)
@@ -207,14 +226,24 @@ def train(
         if folder is None:
             show(prepared, student, show_rows)
             return
+        first = folder if rounds is None else course.imitation(folder)
         if plan:
-            found = planned(folder, student, prepared, settings)
+            found = planned(first, student, prepared, settings)
+            if rounds is not None:
+                output.say("Of imitation alone: what the rounds will be is known when they are played.")
             if json:
                 output.result(found)
             return
-        train_in(folder, student, prepared, settings, math.inf if max_hours is None else started + 3600 * max_hours)
+        until = math.inf if max_hours is None else started + 3600 * max_hours
+        if rounds is None:
+            train_in(folder, student, prepared, settings, until)
+        else:
+            if not (folder.begun and is_finished(first.path)):
+                train_in(first, student, prepared, settings, until, folder.claim)
+            games = course.games_to_play(chosen, settings, environment)
+            course.train_rounds(folder, model, environment, bank, settings, rounds, games, until)
     path = folder.path
-    finished = is_finished(path)
+    finished = course.is_finished(path, rounds)
     seconds = round(time.monotonic() - started, 1)
     record = read_json(path / "duomem.json", "adapter record")
     figures = record["figures"]
@@ -324,9 +353,15 @@ def tell_settings(settings: "TrainSettings", sources: dict[str, str], model: str
 
 
 def train_in(
-    folder: "RunFolder", student: "Student", prepared: "Prepared", settings: "TrainSettings", until: float
+    folder: "RunFolder",
+    student: "Student",
+    prepared: "Prepared",
+    settings: "TrainSettings",
+    until: float,
+    claim: Callable[[], object] | None = None,
 ) -> None:
-    """Train until it is done or the time is up, telling what is trained, what it takes, and how it goes."""
+    """Train until it is done or the time is up, telling what is trained, what it takes, and how it goes. Before
+    anything is written the folder is claimed, or what `claim` claims."""
     from duomem_mlx.training import checkpoint, probe
     from duomem_mlx.training.fit import fit
     from duomem_mlx.training.loop import plan_steps
@@ -339,7 +374,7 @@ def train_in(
     else:
         means, trials = probe.resolve(student.model, prepared.rows(), settings)
         tell_plan(probe.plan(student.model, steps, prepared.held_out, settings, means, trials), means)
-    folder.claim()
+    (claim or folder.claim)()
     with output.progress("Training", len(steps)) as advance:
         fit(
             student,
@@ -396,7 +431,7 @@ def tell_plan(plan: "Plan", means: "Means") -> None:
 
 
 def with_adapter(student: "Student", prepared: "Prepared", settings: "TrainSettings") -> dict[str, Any]:
-    """Give the student fresh LoRA layers and tell what is trained; what adapter_config.json says of them."""
+    """Give the student its LoRA layers and tell what is trained; what adapter_config.json says of them."""
     from duomem_mlx.student.heads import logits_at
     from duomem_mlx.training.fit import add_adapter_layers
     from duomem_mlx.training.lora import trainable
@@ -413,7 +448,8 @@ def with_adapter(student: "Student", prepared: "Prepared", settings: "TrainSetti
         f"{prepared.trajectories} trajectories, {prepared.held_out_trajectories} held out; {len(first.rows)} rows of "
         f"{first.tokens / len(first.rows):.0f} tokens, {first.supervised / first.tokens:.0%} of them trained; "
         f"{first.memories / len(first.rows):.1f} memories a row ({first.left_out} left out for length); "
-        f"{first.cut} cut between turns; {first.refused} refused actions shown, not trained."
+        f"{first.cut} cut between turns; {first.refused} refused actions shown, not trained; "
+        f"{first.corrections} actions corrected."
     )
     return adapter_config
 

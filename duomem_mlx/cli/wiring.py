@@ -18,6 +18,7 @@ NONE = "none"
 SHIPPED_ADAPTER = "smollm2-135m-alfworld"
 SHIPPED_BANK = "alfworld-search"
 HOUSEHOLD = "household"
+OF_THE_ADAPTER = ("rank", "scale", "targets", "num_layers")  # what it was begun with, it keeps
 ARCHITECTURE = ("model_type", "hidden_size", "num_hidden_layers", "vocab_size")
 
 
@@ -49,6 +50,20 @@ def adapter_path(name: str | None, model: str | None) -> Path | None:
     elif model is not None and (reason := other_base(folder, model)):
         say(f"No adapter: the shipped {SHIPPED_ADAPTER} is for another base than {model} ({reason}).")
         return None
+    return folder
+
+
+def begun_from(name: str, model: str | None, given: dict[str, Any]) -> Path:
+    """The folder of the adapter that training goes on from. Raises UsageError when there is none, it is for another
+    base, or a setting was given that only a fresh one could follow."""
+    from duomem_mlx.errors import UsageError
+    from duomem_mlx.student.agent import adapter_folder
+
+    if own := [name for name in OF_THE_ADAPTER if given[name] is not None]:
+        raise UsageError(f"An adapter keeps its own {', '.join(own)}.", "Leave that out, or begin a fresh one.")
+    folder = adapter_folder(str(Path(name).parent) if Path(name).is_file() else name)
+    if reason := other_base(folder, model):
+        raise UsageError(f"The adapter {folder} was trained for another base: {reason}.", "Name its base with --model.")
     return folder
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from duomem_mlx import __version__
 from duomem_mlx.errors import UsageError
+from duomem_mlx.paths import digest
 from duomem_mlx.student.adapters import CONFIG, RECORD, WEIGHTS
 from duomem_mlx.student.models import Student, base_fingerprint
 from duomem_mlx.student.transcript import Writer
@@ -77,8 +78,10 @@ def prepare(
 
 
 def add_adapter_layers(student: Student, settings: TrainSettings) -> dict[str, Any]:
-    """Fresh layers of the adapter in the student's model; what adapter_config.json says of them. Raises as
-    `lora.add_lora`."""
+    """The layers of an adapter to train in the student's model: those of its adapter where it has one, else fresh ones; what
+    adapter_config.json says of them. Raises as `lora.add_lora`."""
+    if student.adapter is not None:
+        return lora.reopen_lora(student.model, student.adapter)
     return lora.add_lora(
         student.model,
         settings.rank,
@@ -115,13 +118,15 @@ def fit(
     if means is None:
         kept = checkpoint.kept(folder)
         means = kept[1] if kept else probe.resolve(student.model, prepared.rows(), settings)[0]
-    identity = loop.identity_of(settings, prepared.epochs, prepared.held_out, student.identity)
+    base = digest([student.identity, student.adapter_identity]) if student.adapter_identity else student.identity
+    identity = loop.identity_of(settings, prepared.epochs, prepared.held_out, base)
     outcome = loop.train(
         student.model, prepared.epochs, prepared.held_out, settings, folder, identity, report, means, until
     )
     record = {
         "version": __version__,
         "base": base_fingerprint(student),
+        **({"begun_from": student.adapter_identity} if student.adapter_identity else {}),
         "prompt_style": settings.prompt_style,
         "k": settings.k,
         "settings": asdict(settings),

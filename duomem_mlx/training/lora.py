@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-from mlx.utils import tree_flatten
+from mlx.utils import tree_flatten, tree_map
 
 from duomem_mlx.errors import UsageError
-from duomem_mlx.paths import write_json
-from duomem_mlx.student.adapters import CONFIG, RECORD, WEIGHTS
+from duomem_mlx.paths import read_json, write_json
+from duomem_mlx.student.adapters import CONFIG, LEAVES, RECORD, WEIGHTS
 from duomem_mlx.student.saving import save_arrays
 
 RANKS = (16, 8, 4)
@@ -100,6 +100,19 @@ def add_lora(
         raise UsageError(f"This model's layers take no DoRA: {error}", "Use --fine-tune-type lora.") from None
     mx.eval(model.parameters())
     return {"fine_tune_type": kind, "num_layers": num_layers, "lora_parameters": parameters}
+
+
+def reopen_lora(model: Any, folder: Path) -> dict[str, Any]:
+    """Let the layers that `model` has from the adapter in `folder` be trained on, in float32, and nothing else.
+
+    Returns what adapter_config.json holds: rank, scale, dropout and targets are the adapter's own.
+    """
+    model.freeze()
+    model.unfreeze(keys=list(LEAVES))
+    model.update(tree_map(lambda array: array.astype(mx.float32), model.trainable_parameters()))
+    mx.eval(model.parameters())
+    config = read_json(folder / CONFIG, "adapter config")
+    return {name: config[name] for name in ("fine_tune_type", "num_layers", "lora_parameters") if name in config}
 
 
 def trainable(model: Any) -> dict[str, mx.array]:

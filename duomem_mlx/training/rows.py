@@ -78,23 +78,24 @@ def make_epoch(
     seed: int = 0,
     epoch: int = 0,
     refused: Refused | None = None,
+    drawn_by: Callable[[Trajectory], str] = lambda trajectory: trajectory.id,
 ) -> Epoch:
     """Rows of at most `max_tokens` tokens for every trajectory, in their order.
 
     `examples(trajectory, n)` gives the n memories that a prompt for its game would show, best first; how many of up to
-    `k` a row shows follows from seed, trajectory and epoch. An action the world refused (`refused(observation)`) stays
-    in the text untrained. Where a step says what was wanted instead, its action stays in the text, and trained is the
-    one token at which the wanted action first differs from it: what a student does in a state of its own is decided
-    there, and one row holds all states of a game. n solutions of one game weigh 1 / n each, so that no game counts for
-    more than another because it was solved in more ways; a corrected trajectory is no solution. Raises DuomemError
-    naming a trajectory that has nothing to train on or a turn that does not fit.
+    `k` a row shows follows from seed, `drawn_by(trajectory)` and epoch. An action the world refused
+    (`refused(observation)`) stays in the text untrained. Where a step says what was wanted instead, its action stays in
+    the text, and trained is the one token at which the wanted action first differs from it: what a student does in a
+    state of its own is decided there, and one row holds all states of a game. n solutions of one game weigh 1 / n each,
+    so that no game counts for more than another because it was solved in more ways; a corrected trajectory is no
+    solution. Raises DuomemError naming a trajectory that has nothing to train on or a turn that does not fit.
     """
     rows: list[Row] = []
     cut = shown = left_out = refusals = corrections = 0
     trajectories = list(trajectories)
     solutions = Counter(trajectory.game for trajectory in trajectories if not _corrected(trajectory))
     for trajectory in trajectories:
-        wanted = memory_count(seed, trajectory.id, epoch, k) if examples else 0
+        wanted = memory_count(seed, drawn_by(trajectory), epoch, k) if examples else 0
         memories = list(examples(trajectory, wanted))[:wanted] if examples and wanted else []
         turns = _turns(trajectory, writer, refused)
         if not any(turn.teaches for turn in turns):
@@ -121,9 +122,9 @@ def _corrected(trajectory: Trajectory) -> bool:
     return any(step.wanted is not None for step in trajectory.steps)
 
 
-def memory_count(seed: int, trajectory_id: str, epoch: int, k: int) -> int:
+def memory_count(seed: int, name: str, epoch: int, k: int) -> int:
     """0 to k, each as likely, by a hash: the student learns to play with few memories and with many."""
-    draw = hashlib.sha256(f"{seed}:{trajectory_id}:{epoch}".encode()).digest()
+    draw = hashlib.sha256(f"{seed}:{name}:{epoch}".encode()).digest()
     return int.from_bytes(draw[:8], "big") % (k + 1)
 
 

@@ -1,0 +1,113 @@
+"""A game that a student begins while a teacher looks on, and that the teacher finishes."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from duomem_mlx.environment import Environment, Game, Teacher
+from duomem_mlx.student.episodes import Turn
+from duomem_mlx.trajectory import Step, Trajectory
+
+
+class Coached:
+    """An `environment.Game` for the student. Before each of its actions the teacher, who has read the same texts, says
+    what it would have done. It is over for the student when the game is, when `patience` of its actions were refused,
+    when it says nothing that is an action, or when the teacher has no answer either."""
+
+    def __init__(self, game: Game, teacher: Teacher, refused: Callable[[str], bool] | None, patience: int) -> None:
+        self.id, self.split, self.task = game.id, game.split, game.task
+        self.opening = ""
+        self.steps: list[Step] = []
+        self.begun = 0  # steps of the student's, known once the teacher has finished
+        self._game = game
+        self._teacher = teacher
+        self._refused = refused
+        self._patience = patience
+        self._given_up = False
+        self._broken = False
+
+    def reset(self) -> str:
+        self.opening = self._game.reset()
+        self._teacher.begin(self.task, self.opening)
+        return self.opening
+
+    def step(self, action: str) -> str:
+        wanted = None if self._given_up else self._teacher.act()
+        if wanted is None:
+            self._given_up = True
+            return ""
+        observation = self._do(action, None if _same(action, wanted) else wanted)
+        if self._refused is not None and self._refused(observation):
+            self._patience -= 1
+        return observation
+
+    @property
+    def done(self) -> bool:
+        return self._game.done or self._given_up or self._patience <= 0
+
+    @property
+    def won(self) -> bool:
+        return self._game.won
+
+    @property
+    def score(self) -> float:
+        return self._game.score
+
+    def hear(self, turn: Turn) -> None:
+        """Take in how the student came to what it last did."""
+        if "no_action" in turn.flags:
+            self._given_up = True  # nothing of this turn is in the steps, so no later one may be
+        elif turn.reply.thought and self.steps and not self._given_up:
+            self.steps[-1] = replace(self.steps[-1], thought=turn.reply.thought)
+
+    def finish(self, most: int) -> None:
+        """Let the teacher play on from where the student stands, to `most` actions in all."""
+        self.begun = len(self.steps)
+        while not (self._game.done or self._broken) and len(self.steps) < most:
+            action = self._teacher.act()
+            if action is None:
+                return
+            try:
+                self._do(action, None, getattr(self._teacher, "thought", None))
+            except Exception:  # a user's world may raise anything; the other games go on
+                return
+
+    def trajectory(self, environment: Environment, student: str, seconds: float) -> Trajectory:
+        """What came of it. `teacher` says whose the first steps are."""
+        kind: Callable[[str], str] = getattr(environment, "kind", lambda _: "")
+        end = "won" if self.won else "environment" if self._broken else "lost" if self._game.done else "steps"
+        record: dict[str, Any] = {"kind": "on-policy", "student": student, "student_steps": self.begun}
+        return Trajectory(
+            environment=environment.name,
+            game=self.id,
+            split=self.split,
+            kind=kind(self.id),
+            task=self.task,
+            opening=self.opening,
+            steps=tuple(self.steps),
+            won=self.won,
+            score=self.score,
+            end=end,
+            teacher=record,
+            seconds=round(seconds, 4),
+        )
+
+    def _do(self, action: str, wanted: str | None, thought: str | None = None) -> str:
+        try:
+            observation = self._game.step(action)
+        except Exception:
+            self._broken = True
+            raise
+        self._teacher.observe(action, observation)
+        self.steps.append(Step(action, observation, thought, wanted))
+        return observation
+
+
+def parted(trajectory: Trajectory) -> bool:
+    """Whether student and teacher ever differed in a coached game: else there is nothing to learn from it."""
+    finished = len(trajectory.steps) > int(trajectory.teacher.get("student_steps", 0))
+    return finished or any(step.wanted is not None for step in trajectory.steps)
+
+
+def _same(action: str, wanted: str) -> bool:
+    return action.split() == wanted.split()
