@@ -182,9 +182,10 @@ def train(
         "half": half,
     }
     located = locate(model or STUDENT)
-    begin = None if adapter in (None, wiring.NONE) else wiring.begun_from(str(adapter), model, given)
+    filed = from_yaml(config) if config else {}
+    begin = None if adapter in (None, wiring.NONE) else wiring.begun_from(str(adapter), model, filed | given)
     usual = {"prompt_style": (begin and wiring.trained_style(begin)) or usual_style(located.name)}
-    settings, sources = resolve(usual, from_yaml(config) if config else {}, given)
+    settings, sources = resolve(usual, filed, given)
     environment = wiring.open_environment(env, None, "fast")
     rounds = course.chosen_rounds(on_policy, on_policy_games, environment)
     chosen = successes(trajectories, environment)
@@ -439,7 +440,7 @@ def with_adapter(student: "Student", prepared: "Prepared", settings: "TrainSetti
     adapter_config = add_adapter_layers(student, settings)
     lora = adapter_config["lora_parameters"]
     weights = sum(array.size for array in trainable(student.model).values())
-    kind = KINDS[settings.fine_tune_type]
+    kind = KINDS[adapter_config.get("fine_tune_type", "lora")]
     output.say(f"{kind} of rank {lora['rank']} on {', '.join(lora['keys'])}: {weights / 1e6:.2f}M parameters.")
     if not logits_at(student.model)[1]:
         output.say("This kind of model computes all logits, not only those that are scored: slower, the same numbers.")

@@ -18,7 +18,7 @@ NONE = "none"
 SHIPPED_ADAPTER = "smollm2-135m-alfworld"
 SHIPPED_BANK = "alfworld-search"
 HOUSEHOLD = "household"
-OF_THE_ADAPTER = ("rank", "scale", "targets", "num_layers")  # what it was begun with, it keeps
+OF_THE_ADAPTER = ("fine_tune_type", "rank", "scale", "dropout", "targets", "num_layers")  # it keeps what it has
 ARCHITECTURE = ("model_type", "hidden_size", "num_hidden_layers", "vocab_size")
 
 
@@ -59,7 +59,7 @@ def begun_from(name: str, model: str | None, given: dict[str, Any]) -> Path:
     from duomem_mlx.errors import UsageError
     from duomem_mlx.student.agent import adapter_folder
 
-    if own := [name for name in OF_THE_ADAPTER if given[name] is not None]:
+    if own := [name for name in OF_THE_ADAPTER if given.get(name) is not None]:
         raise UsageError(f"An adapter keeps its own {', '.join(own)}.", "Leave that out, or begin a fresh one.")
     folder = adapter_folder(str(Path(name).parent) if Path(name).is_file() else name)
     if reason := other_base(folder, model):

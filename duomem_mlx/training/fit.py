@@ -78,7 +78,7 @@ def prepare(
 
 
 def add_adapter_layers(student: Student, settings: TrainSettings) -> dict[str, Any]:
-    """The layers of an adapter to train in the student's model: those of its adapter where it has one, else fresh ones; what
+    """The layers to train in the student's model, those of its adapter where it has one, else fresh ones; what
     adapter_config.json says of them. Raises as `lora.add_lora`."""
     if student.adapter is not None:
         return lora.reopen_lora(student.model, student.adapter)
