@@ -76,6 +76,33 @@ def test_another_call_does_not_touch_it(base, taught, tmp_path, capsys):
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
 
 
+def test_a_plan_says_what_it_takes_and_writes_nothing(base, taught, tmp_path, capsys):
+    assert train(base, taught, "--out", tmp_path / "run", "--plan", "--json", "--ram", "3GB") == 0
+    out, err = capsys.readouterr()
+    plan = json.loads(out)
+    assert plan["steps"] == 2
+    assert plan["hours"] > 0
+    assert 0 < plan["peak_bytes"] < plan["resident_bytes"] < plan["ram_bytes"] == 3 * 2**30
+    assert plan["disk_bytes"] > 0
+    assert "ram 3 GB   (this call)" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_time_is_up_and_the_same_call_goes_on(base, taught, tmp_path, capsys):
+    call = [base, taught, "--epochs", 2, "--max-hours", 0, "--json", "--out"]
+    assert train(*call, tmp_path / "run") == 0
+    first = json.loads(capsys.readouterr().out)
+    assert (first["finished"], first["steps"]) == (False, 1)
+    assert {path.name for path in (tmp_path / "run").iterdir()} >= set(ADAPTER)
+    assert train(base, taught, "--epochs", 2, "--out", tmp_path / "run", "--plan", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["steps"] == first["planned_steps"] - 1
+    assert train(base, taught, "--epochs", 2, "--out", tmp_path / "run", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["finished"]
+    assert train(base, taught, "--epochs", 2, "--out", tmp_path / "whole") == 0
+    for name in ADAPTER:
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
 def test_rows_are_shown_with_what_is_trained_marked(base, taught, capsys):
     assert train(base, taught, "--show-rows", 2) == 0
     out = capsys.readouterr().out
@@ -106,6 +133,8 @@ def test_a_settings_file_is_read_and_the_call_wins(base, taught, tmp_path, capsy
         ("- a list", "holds no settings"),
         ("a: [", "is not YAML"),
         ("eval_every: 0", "--eval-every is 0"),
+        ("ram: much", "'much' is no size"),
+        ("grad_checkpoint: 1", "grad_checkpoint is 1"),
     ],
 )
 def test_a_wrong_settings_file_is_one_sentence(base, taught, tmp_path, capsys, text, said):
@@ -125,6 +154,9 @@ def test_a_wrong_settings_file_is_one_sentence(base, taught, tmp_path, capsys, t
         (["--num-layers", "9"], 2, "--num-layers is 9"),
         (["--max-seq-length", "30"], 1, "Set --max-seq-length"),
         (["-c", "nowhere.yaml"], 2, "cannot be read"),
+        (["--ram", "lots"], 2, "'lots' is no size"),
+        (["--ram", "9000TB"], 2, "the machine has"),
+        (["--ram", "100KB"], 1, "does not fit into 0.0 GB"),
         (["--env", "household"], 2, "are of shelves, not of household"),
     ],
 )

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from duomem_mlx import prompt
 from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.student.transcript import make_writer
-from duomem_mlx.training import checkpoint, loop
+from duomem_mlx.training import checkpoint, loop, probe
 from duomem_mlx.training.fit import fit, is_finished, prepare
 from duomem_mlx.training.loop import learning_rate, plan_steps, read_metrics
 from duomem_mlx.training.rows import Epoch, Row
@@ -135,6 +135,66 @@ def test_stopped_and_resumed_gives_the_same_bytes(tmp_path, undisturbed, at, how
         assert (tmp_path / name).read_bytes() == (undisturbed / name).read_bytes(), name
     ours, theirs = (read_metrics(folder / "metrics.jsonl") for folder in (tmp_path, undisturbed))
     assert [{**line, "seconds": 0} for line in ours] == [{**line, "seconds": 0} for line in theirs]
+
+
+def test_means_are_kept_with_the_run_and_not_found_out_again(tmp_path, monkeypatch):
+    def stop(now):
+        raise Stop
+
+    def again(*_):
+        raise AssertionError
+
+    chosen = replace(SETTINGS, grad_checkpoint=True)
+    with pytest.raises(Stop):
+        runs.run(tmp_path / "stopped", chosen, stop)
+    step, means = checkpoint.kept(tmp_path / "stopped")
+    assert step == 0
+    assert means.recompute
+    assert means.again is not None
+    monkeypatch.setattr(probe, "resolve", again)
+    runs.run(tmp_path / "stopped", chosen)
+    student, prepared, config = runs.ready(chosen)
+    fit(student, config, prepared, chosen, tmp_path / "whole", means=means)
+    for name in ADAPTER:
+        assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+def test_when_time_is_up_an_adapter_is_left_and_the_run_can_go_on(tmp_path, undisturbed):
+    student, prepared, config = runs.ready(SETTINGS)
+    for done in range(1, 5):
+        outcome = fit(student, config, prepared, SETTINGS, tmp_path, until=0.0)
+        assert (outcome.finished, outcome.steps) == (False, done)
+        assert not is_finished(tmp_path)
+        assert outcome.held_out_loss is not None
+        record = json.loads((tmp_path / "duomem.json").read_text())
+        assert (record["figures"]["steps"], record["figures"]["planned_steps"]) == (done, 8)
+        stored = mx.load(str(tmp_path / "adapters.safetensors"))
+        assert all(mx.array_equal(stored[name], array) for name, array in outcome.weights.items())
+        student, prepared, config = runs.ready(SETTINGS)
+    assert fit(student, config, prepared, SETTINGS, tmp_path).finished
+    for name in ADAPTER:
+        assert (tmp_path / name).read_bytes() == (undisturbed / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_run_that_gains_nothing_ends_and_keeps_its_best(tmp_path, stopped):
+    chosen = replace(SETTINGS, learning_rate=0.5, iters=30, eval_every=2, patience=2)  # far too high
+    told = []
+
+    def stop(now):
+        told.append(now)
+        if stopped and len(told) == 5:
+            raise Stop
+
+    if stopped:
+        with pytest.raises(Stop):
+            runs.run(tmp_path, chosen, stop)
+    runs.run(tmp_path, chosen, stop)
+    figures = json.loads((tmp_path / "duomem.json").read_text())["figures"]
+    validated = {now.step: now.held_out_loss for now in told if now.held_out_loss is not None}
+    assert figures["held_out_loss"] == min(validated.values()) == validated[figures["best_step"]]
+    assert figures["steps"] == figures["best_step"] + 4 < figures["planned_steps"] == 30
+    assert is_finished(tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,114 @@
+from dataclasses import replace
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from duomem_mlx.errors import DuomemError, UsageError
+from duomem_mlx.student import machine
+from duomem_mlx.training import probe
+from duomem_mlx.training.lanes import computing
+from duomem_mlx.training.lora import add_lora
+from duomem_mlx.training.rows import Row
+from duomem_mlx.training.settings import TrainSettings
+from tests.training import made
+
+
+def row(name, length):
+    trained = np.zeros(length, bool)
+    trained[-length // 8 :] = True
+    return Row(name, np.arange(length, dtype=np.int32) % 250, trained)
+
+
+ROWS = [row("long", 1300), row("middling", 700), *(row(f"short {i}", 200) for i in range(3))]
+
+
+@pytest.fixture(scope="module")
+def model():
+    found = made.model("qwen3")
+    add_lora(found, 4, 2.0, 0.0, (), -1, 0)
+    return found
+
+
+@pytest.fixture
+def ram_for(model, monkeypatch):
+    """The budget that leaves so much room for rows, on a machine where this process takes nothing but its arrays."""
+    monkeypatch.setattr(machine, "resident_bytes", mx.get_active_memory)
+
+    def ram(room):
+        bare = probe._without_costs(model, TrainSettings(ram=2**30))
+        return int(2**30 - bare.room + room)
+
+    return ram
+
+
+def test_short_trials_say_what_long_rows_take(model):
+    means, trials = probe.resolve(model, ROWS, TrainSettings())
+    again, _ = probe.resolve(model, ROWS, TrainSettings(grad_checkpoint=True))
+    for chosen in (means, again):
+        with computing(model, replace(chosen, lanes=1)) as lanes:
+            for batch in chosen.batches(ROWS[:2]):
+                assert batch.again == (chosen is again)
+                taken, _ = probe._measured(lanes, model, [batch])
+                assert batch.bytes == pytest.approx(taken, rel=0.15)
+    assert again.batches(ROWS)[0].bytes < 0.8 * means.batches(ROWS)[0].bytes
+    assert set(trials) == {False}
+
+
+def test_long_rows_are_checkpointed_where_room_is_short_and_refused_where_there_is_none(model, ram_for):
+    plain, again = (
+        probe.resolve(model, ROWS, TrainSettings(grad_checkpoint=how))[0].batches(ROWS) for how in (False, True)
+    )
+    between = (plain[0].bytes + again[0].bytes) // 2
+    means, trials = probe.resolve(model, ROWS, TrainSettings(ram=ram_for(between)))
+    assert [batch.again for batch in means.batches(ROWS)] == [True, False, False, False, False]
+    assert set(trials) == {False, True}
+    with pytest.raises(DuomemError, match=r"does not fit .* long of 1300 tokens .*--ram .*leave out --no-grad"):
+        probe.resolve(model, ROWS, TrainSettings(ram=ram_for(between), grad_checkpoint=False))
+    with pytest.raises(DuomemError, match=r"does not fit .*--max-seq-length (\d+)") as refused:
+        probe.resolve(model, ROWS, TrainSettings(ram=ram_for(again[0].bytes // 2)))
+    shorter = int(str(refused.value).split("--max-seq-length ")[1].split(".")[0].split(",")[0])
+    assert 200 < shorter < 1300
+    with pytest.raises(DuomemError, match=r"beside model and optimizer there are 0\.0"):
+        probe.resolve(model, ROWS, TrainSettings(ram=1))
+
+
+def test_more_than_the_machine_has_is_refused(model):
+    with pytest.raises(UsageError, match="the machine has"):
+        probe.resolve(model, ROWS, TrainSettings(ram=2**60))
+
+
+@pytest.mark.parametrize("thorough", [False, True])
+def test_a_plan_counts_what_is_left(model, thorough):
+    chosen = TrainSettings(batch_size=2, eval_every=2)
+    means, trials = probe.resolve(model, ROWS, chosen)
+    steps = [ROWS[:2], ROWS[2:4], ROWS[4:]]
+    whole = probe.plan(model, steps, ROWS[:1], chosen, means, trials, thorough=thorough)
+    rest = probe.plan(model, steps, ROWS[:1], chosen, means, probe.try_out(model, ROWS, means), 2, thorough)
+    assert (whole.steps, rest.steps) == (3, 1)
+    assert (whole.tokens, rest.tokens) == (2600, 200)
+    assert 0 < rest.seconds < whole.seconds
+    assert whole.recomputed == 0
+    assert whole.peak_bytes < whole.resident_bytes
+    assert whole.disk_bytes > 0
+
+
+def test_rows_of_a_few_tokens_are_tried_as_they_are(model):
+    means, trials = probe.resolve(model, [row("a", 9), row("b", 12)], TrainSettings())
+    assert all(batch.bytes > 0 for batch in means.batches(ROWS))
+    assert trials[False].seconds.of(1, 11, 2) >= 0
+
+
+@pytest.mark.parametrize(("text", "size"), [("8GB", 8 * 2**30), ("7.5 GiB", 7.5 * 2**30), ("500m", 500 * 2**20)])
+def test_sizes(text, size):
+    assert machine.size_in_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "8", "GB", "-1GB", "8GBs", "1e3GB", "nan"])
+def test_no_sizes(text):
+    with pytest.raises(UsageError, match="is no size"):
+        machine.size_in_bytes(text)
+
+
+def test_what_the_machine_has_to_give():
+    assert machine.resident_bytes() < machine.usable_bytes() < machine.total_bytes()
