@@ -7,7 +7,7 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
-from mlx.utils import tree_unflatten
+from mlx.utils import tree_flatten, tree_unflatten
 
 from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.student import cpu, machine
@@ -19,9 +19,9 @@ from duomem_mlx.training.settings import TrainSettings
 
 GPU_TOKENS = 4096  # of a micro-batch; on a CPU rows together gain nothing over rows one by one
 GPU_CACHE = 8  # freed buffers may take an eighth of the budget there
-LADDER = (32, 64, 128, 256, 512)  # tokens of the rows that are tried, as far as time and memory go
+LADDER = (32, 64, 128, 256, 512)  # tokens of the rows that are tried
 FEW, MORE = 8, 64  # supervised tokens of a trial
-TRIAL_SECONDS = 20.0  # after which no longer row is tried
+CPU_TRIAL = 2.5e11  # parameters · tokens of a trial there, at most: some seconds. No clock, so that means do not vary
 PLAN_SECONDS = 60.0  # what the heaviest rows of a plan may take at most
 COPIES = 6  # of the adapter: two moments of AdamW, the best weights, the gradients' sum, and what replaces the weights
 FORWARD = 1 / 3  # of a gradient's time is a loss's
@@ -159,15 +159,16 @@ def _does_not_fit(means: Means, batch: MicroBatch) -> DuomemError:
 
 def _tried(lanes: Lanes, model: Any, longest: Row, again: bool, room: int | None) -> Costs:
     """Trials with ever longer rows."""
-    most = min(len(longest.tokens) - 1, LADDER[-1])
-    widths = [*(width for width in LADDER if width < most), most]
-    began = time.perf_counter()
+    most = len(longest.tokens) - 1
+    if mx.default_device().type == mx.cpu:
+        parameters = sum(array.size for _, array in tree_flatten(model.parameters()))
+        most = min(most, max(LADDER[1], int(CPU_TRIAL / parameters)))
+    widths = [width for width in LADDER if width <= most] or [most]
     _measured(lanes, model, [_trial(longest, widths[0], FEW, again)])  # warms up
     found: list[tuple[int, int, float]] = []  # width, bytes, seconds
     for width in widths:
         found.append((width, *_measured(lanes, model, [_trial(longest, width, FEW, again)])))
-        taken, seconds = found[-1][1:]
-        if (room is not None and 4 * taken > room) or time.perf_counter() - began + 3 * seconds > TRIAL_SECONDS:
+        if room is not None and 4 * found[-1][1] > room:
             break
     width, *few = found[-2:][0]
     more = _measured(lanes, model, [_trial(longest, width, MORE, again)])

@@ -25,7 +25,7 @@ ROWS = [row("long", 1300), row("middling", 700), *(row(f"short {i}", 200) for i 
 
 @pytest.fixture(scope="module")
 def model():
-    found = made.model("qwen3")
+    found = made.model("qwen3", blocks=8)
     add_lora(found, 4, 2.0, 0.0, (), -1, 0)
     return found
 
@@ -50,8 +50,8 @@ def test_short_trials_say_what_long_rows_take(model):
             for batch in chosen.batches(ROWS[:2]):
                 assert batch.again == (chosen is again)
                 taken, _ = probe._measured(lanes, model, [batch])
-                assert batch.bytes == pytest.approx(taken, rel=0.15)
-    assert again.batches(ROWS)[0].bytes < 0.8 * means.batches(ROWS)[0].bytes
+                assert 0.9 * taken < batch.bytes < 1.3 * taken  # so small a model is mostly attention
+    assert again.batches(ROWS)[0].bytes < 0.6 * means.batches(ROWS)[0].bytes
     assert set(trials) == {False}
 
 
