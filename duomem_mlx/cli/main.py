@@ -29,6 +29,7 @@ COMMANDS = {
     "train": "Train a LoRA adapter on trajectories.",
     "run": "Play one game, live.",
     "evaluate": "Play the same games with and without memories and adapter.",
+    "fuse": "Fuse an adapter into its base, or write it for PEFT.",
     "report": "Figures and a page from an evaluation's results.",
     "models": "List the models that have a name here.",
     "envs": "List environments, start a new one, check one.",

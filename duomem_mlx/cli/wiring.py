@@ -44,6 +44,9 @@ def adapter_path(name: str | None, model: str | None) -> Path | None:
         return None
     if name is not None:
         return adapter_folder(name)
+    if model is not None and has_one_fused(model):
+        say(f"No adapter: {model} has one fused into it.")
+        return None
     folder = shipped("adapters", SHIPPED_ADAPTER)
     if folder is None:
         say("No adapter: none was named and none is shipped.")
@@ -65,6 +68,12 @@ def begun_from(name: str, model: str | None, given: dict[str, Any]) -> Path:
     if reason := other_base(folder, model):
         raise UsageError(f"The adapter {folder} was trained for another base: {reason}.", "Name its base with --model.")
     return folder
+
+
+def has_one_fused(model: str) -> bool:
+    from duomem_mlx.student.adapters import record
+
+    return (folder := Path(model).expanduser()).is_dir() and "fused" in record(folder)
 
 
 def other_base(adapter: Path, model: str | None) -> str | None:

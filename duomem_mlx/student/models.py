@@ -31,7 +31,7 @@ class Student:
     config: dict[str, Any]
     adapter: Path | None = None
     adapter_identity: str | None = None  # sha256 in hex of the adapter's files
-    adapter_record: dict[str, Any] = field(default_factory=dict)  # its duomem.json
+    adapter_record: dict[str, Any] = field(default_factory=dict)  # its duomem.json; a fused model has one too
     warnings: tuple[str, ...] = ()
 
 
@@ -73,6 +73,7 @@ def load_student(name: str | None = None, adapter: Path | None = None, dtype: st
         identity=found.identity,
         dtype=dtype,
         config=config,
+        adapter_record=adapters.record(folder),  # of a model that has one fused into it
     )
     return student if adapter is None else add_adapter(student, adapter)
 
