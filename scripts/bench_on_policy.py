@@ -1,6 +1,6 @@
 """On-policy rounds against plain imitation at equal training tokens, from one starting adapter, on held-out games.
 
-    python scripts/bench_on_policy.py FOLDER --trajectories TEACH [--begin ADAPTER --first 800] [--games 120]
+    python scripts/bench_on_policy.py FOLDER --trajectories TEACH [--begin ADAPTER --first 800] [--games 96]
         [--rounds 2] [--rate 0.5] [--evaluate 100] [--minutes M] [--json]
 
 TEACH is what `teach --games train` wrote. The starting adapter was trained on the first `--first` games of that order,
@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-START, PLAIN, OURS = "start", "imitation", "on-policy"
+OURS, PLAIN, START = "on-policy", "imitation", "start"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--trajectories", type=Path, required=True)
     parser.add_argument("--begin", default="smollm2-135m-alfworld")
     parser.add_argument("--first", type=int, default=800)
-    parser.add_argument("--games", type=int, default=120)
+    parser.add_argument("--games", type=int, default=96)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--rate", type=float, default=0.5)
     parser.add_argument("--evaluate", type=int, default=100)
@@ -56,7 +56,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         bench = prepared(options)
-        adapters = {START: bench.begin, OURS: on_policy(bench), PLAIN: imitation(bench)}
+        adapters = {OURS: on_policy(bench), PLAIN: imitation(bench), START: bench.begin}
         found = table(play(bench, adapters), bench.folder)
     except KeyboardInterrupt:
         print("Stopped; the same call goes on.", file=sys.stderr)

@@ -183,7 +183,7 @@ def train(
     }
     located = locate(model or STUDENT)
     filed = from_yaml(config) if config else {}
-    begin = None if adapter in (None, wiring.NONE) else wiring.begun_from(str(adapter), model, filed | given)
+    begin = None if adapter in (None, wiring.NONE) else wiring.begun_from(str(adapter), model, given | filed)
     usual = {"prompt_style": (begin and wiring.trained_style(begin)) or usual_style(located.name)}
     settings, sources = resolve(usual, filed, given)
     environment = wiring.open_environment(env, None, "fast")

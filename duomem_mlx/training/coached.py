@@ -11,10 +11,10 @@ from duomem_mlx.trajectory import Step, Trajectory
 
 class Coached:
     """An `environment.Game` for the student. Before each of its actions the teacher, who has read the same texts, says
-    what it would have done. It is over for the student when the game is, when `patience` of its actions were refused,
+    what it would have done. It is over for the student when the game is, when `refusals` of its actions were refused,
     when it says nothing that is an action, or when the teacher has no answer either."""
 
-    def __init__(self, game: Game, teacher: Teacher, refused: Callable[[str], bool] | None, patience: int) -> None:
+    def __init__(self, game: Game, teacher: Teacher, refused: Callable[[str], bool] | None, refusals: int) -> None:
         self.id, self.split, self.task = game.id, game.split, game.task
         self.opening = ""
         self.steps: list[Step] = []
@@ -22,7 +22,7 @@ class Coached:
         self._game = game
         self._teacher = teacher
         self._refused = refused
-        self._patience = patience
+        self._refusals_left = refusals
         self._given_up = False
         self._broken = False
 
@@ -38,12 +38,12 @@ class Coached:
             return ""
         observation = self._do(action, None if _same(action, wanted) else wanted)
         if self._refused is not None and self._refused(observation):
-            self._patience -= 1
+            self._refusals_left -= 1
         return observation
 
     @property
     def done(self) -> bool:
-        return self._game.done or self._given_up or self._patience <= 0
+        return self._game.done or self._given_up or self._refusals_left <= 0
 
     @property
     def won(self) -> bool:

@@ -44,12 +44,12 @@ class Rounds:
     rounds: int
     games: int = 200  # a round
     max_steps: int = 30  # actions a game, of which the student makes at most half
-    patience: int = 3  # refused actions after which the teacher takes over: 1 to so many, drawn for each game
+    refusals: int = 3  # refused actions after which the teacher takes over: 1 to so many, drawn for each game
     width: int = 32  # games played together
     rate: float = 0.5  # highest learning rate of a round, as a share of the settings' own
 
     def __post_init__(self) -> None:
-        for name in ("rounds", "games", "patience", "width"):
+        for name in ("rounds", "games", "refusals", "width"):
             if getattr(self, name) < 1:
                 raise UsageError(f"On-policy {name} is {getattr(self, name)}.", "It must be at least 1.")
         if self.max_steps < 2:
@@ -167,7 +167,7 @@ def _play_together(games: Sequence[str], number: int, student: Student, course: 
     refused = getattr(environment, "refused", None)
     coached = {
         game: Coached(
-            environment.open(game), course.teacher(), refused, 1 + _draw(seed, number, game) % rounds.patience
+            environment.open(game), course.teacher(), refused, 1 + _draw(seed, number, game) % rounds.refusals
         )
         for game in games
     }

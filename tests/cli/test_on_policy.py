@@ -138,22 +138,29 @@ def test_an_adapter_of_another_base_is_refused(base, taught, tmp_path, capsys):
     assert "for another base" in capsys.readouterr().err
 
 
-def test_ctrl_c_among_the_rounds_and_the_same_call_goes_on(base, taught, tmp_path):
+def test_killed_and_stopped_among_the_rounds_the_same_call_goes_on(base, taught, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(REPO)}
+
     def call(out):
         return [sys.executable, "-m", "duomem_mlx", *words(base, taught, *ROUNDS, "--iters", 40, "--out", out)]
 
-    environment = {**os.environ, "PYTHONPATH": str(REPO)}
-    running = subprocess.Popen(call("stopped"), cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
-    played = tmp_path / "stopped" / "rounds" / "1" / "trajectories.jsonl"
-    limit = time.monotonic() + 120
-    while time.monotonic() < limit and running.poll() is None and not played.is_file():
-        time.sleep(0.01)
-    running.send_signal(signal.SIGINT)
-    _, err = running.communicate(timeout=120)
-    assert running.returncode == 130, err
-    assert "Traceback" not in err
-    assert not (tmp_path / "stopped" / "duomem.json").exists()
+    def stopped(how, file):
+        running = subprocess.Popen(call("stopped"), cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+        limit = time.monotonic() + 120
+        while time.monotonic() < limit and running.poll() is None and not (tmp_path / "stopped" / file).is_file():
+            time.sleep(0.01)
+        running.send_signal(how)
+        _, err = running.communicate(timeout=120)
+        assert "Traceback" not in err
+        assert not (tmp_path / "stopped" / "duomem.json").exists()
+        return running.returncode
+
+    assert stopped(signal.SIGKILL, "rounds/0/metrics.jsonl") == -signal.SIGKILL
+    assert stopped(signal.SIGINT, "rounds/1/trajectories.jsonl") == 130
+    assert stopped(signal.SIGKILL, "rounds/2/trajectories.jsonl") == -signal.SIGKILL
     for out in ("stopped", "whole"):
         subprocess.run(call(out), cwd=tmp_path, env=environment, check=True, capture_output=True)
     for name in [*ADAPTER, *(f"rounds/{n}/{name}" for n in "012" for name in ADAPTER)]:
         assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    ours, theirs = ({str(p.relative_to(f)) for p in f.rglob("*")} for f in (tmp_path / "stopped", tmp_path / "whole"))
+    assert ours == theirs

@@ -14,6 +14,7 @@ from duomem_mlx.prompt import Example
 from duomem_mlx.student import models
 from duomem_mlx.student.models import Student, add_adapter
 from duomem_mlx.student.transcript import make_writer
+from duomem_mlx.training.budget import Means
 from duomem_mlx.training.fit import add_adapter_layers, fit, prepare
 from duomem_mlx.training.on_policy import Course, Rounds, games_in, games_of, go_round, lessons, play_round
 from duomem_mlx.training.rows import memory_count
@@ -47,7 +48,7 @@ def course(world: Guided, **changes: Any) -> Course:
 
 
 def fit_in(here: Path, student: Student, prepared: Any, settings: TrainSettings) -> None:
-    fit(student, add_adapter_layers(student, settings), prepared, settings, here)
+    fit(student, add_adapter_layers(student, settings), prepared, settings, here, means=Means())
 
 
 @pytest.fixture(scope="module")
@@ -121,13 +122,15 @@ def stopping_fit(at: int, how: type[BaseException]) -> Any:
             if now.step == at:
                 raise how
 
-        fit(student, add_adapter_layers(student, settings), prepared, settings, here, report)
+        fit(student, add_adapter_layers(student, settings), prepared, settings, here, report, Means())
 
     return fit_or_stop
 
 
-@pytest.mark.parametrize("how", [Stop, KeyboardInterrupt])
-@pytest.mark.parametrize("at", [("play", 1, 0), ("play", 1, 4), ("play", 2, 4), ("train", 1), ("play", 2, 6)])
+PLACES = [("play", 1, 0), ("play", 1, 4), ("play", 2, 4), ("train", 1), ("play", 2, 6)]
+
+
+@pytest.mark.parametrize(("at", "how"), [*((at, Stop) for at in PLACES), (("train", 1), KeyboardInterrupt)])
 def test_stopped_anywhere_it_ends_with_the_same_bytes(tmp_path, imitation, undisturbed, at, how):
     folder, games = begun(tmp_path, imitation), games_of(TAUGHT)
 
@@ -223,7 +226,7 @@ def test_when_time_is_up_the_newest_adapter_is_there_and_the_rest_is_done_later(
     assert (folder / ADAPTER[1]).read_bytes() == (imitation / ADAPTER[1]).read_bytes()
 
     def unfinished(here: Path, student: Student, prepared: Any, settings: TrainSettings) -> None:
-        fit(student, add_adapter_layers(student, settings), prepared, settings, here, until=0.0)
+        fit(student, add_adapter_layers(student, settings), prepared, settings, here, means=Means(), until=0.0)
 
     go_round(folder, games, course(Guided()), load, unfinished)
     assert not (folder / "rounds" / "2").exists() or not list((folder / "rounds" / "2").iterdir())
@@ -241,7 +244,7 @@ def test_every_game_is_played_once_before_any_comes_again() -> None:
     assert sorted(games_in(3, games, 99)) == games
 
 
-@pytest.mark.parametrize("wrong", [{"rounds": 0}, {"games": 0}, {"patience": 0}, {"width": 0}, {"max_steps": 1}])
+@pytest.mark.parametrize("wrong", [{"rounds": 0}, {"games": 0}, {"refusals": 0}, {"width": 0}, {"max_steps": 1}])
 def test_senseless_rounds_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(UsageError, match=next(iter(wrong))):
         replace(ROUNDS, **wrong)
