@@ -82,3 +82,13 @@ def progress(title: str, total: int | None) -> Iterator[Callable[[int, str], Non
 def line(text: str) -> None:
     """A line of the result, on standard output at once."""
     typer.echo(text.translate(_CONTROLS))
+
+
+def marked(spans: Sequence[tuple[str, bool]]) -> None:
+    """Text on standard output, what is marked in green on a terminal and between ⟦ and ⟧ elsewhere."""
+    colour = sys.stdout.isatty()
+    parts = []
+    for text, mark in spans:
+        shown = text.translate(_CONTROLS)
+        parts.append(shown if not mark else typer.style(shown, fg="green") if colour else f"⟦{shown}⟧")
+    typer.echo("".join(parts))

@@ -1,9 +1,8 @@
 """`duomem-mlx train`: trajectories -> a LoRA adapter."""
 
 import math
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -476,14 +475,7 @@ def show(prepared: "Prepared", student: "Student", count: int) -> None:
 
     for row in prepared.epochs[0].rows[:count]:
         output.line(f"— {row.id}: {len(row.tokens)} tokens, {row.supervised} trained")
-        output.line(marked(shown_row(row, student.tokenizer.decode)))
-
-
-def marked(spans: Sequence[tuple[str, bool]]) -> str:
-    """A row's text, what is trained in green on a terminal, between ⟦ and ⟧ elsewhere."""
-    if sys.stdout.isatty():
-        return "".join(typer.style(text, fg="green" if trained else None) for text, trained in spans)
-    return "".join(f"⟦{text}⟧" if trained else text for text, trained in spans)
+        output.marked(shown_row(row, student.tokenizer.decode))
 
 
 def _digest_of(trajectories: "list[Trajectory]") -> str:

@@ -168,7 +168,6 @@ def import_(
 def _show_trained(trajectory: "Trajectory", env: str, model: str | None, style: str | None, json: bool) -> None:
     """The rows of `train --show-rows`, without memories; of the student its tokenizer alone is loaded."""
     from duomem_mlx import prompt
-    from duomem_mlx.cli.train import marked
     from duomem_mlx.errors import UsageError
     from duomem_mlx.models_on_disk import STUDENT
     from duomem_mlx.student.models import load_tokenizer
@@ -196,7 +195,7 @@ def _show_trained(trajectory: "Trajectory", env: str, model: str | None, style: 
         return
     for row, spans in rows:
         output.line(f"— {row.id}: {len(row.tokens)} tokens, {row.supervised} trained")
-        output.line(marked(spans))
+        output.marked(spans)
 
 
 def _find(file: Path, which: str) -> "Trajectory":

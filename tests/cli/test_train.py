@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from duomem_mlx.cli import output
 from duomem_mlx.cli.main import app, status
 from duomem_mlx.trajectory import append_trajectory
 from tests.training import made
@@ -110,6 +111,26 @@ def test_rows_are_shown_with_what_is_trained_marked(base, taught, capsys):
     assert ">⟦ go to shelf" in out
     assert "⟧On shelf" in out
     assert "⟦On" not in out
+
+
+def test_on_a_terminal_what_is_trained_is_green_and_the_text_gives_no_orders(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setattr("duomem_mlx.cli.output.typer.echo", print)
+    output.marked([("a \x1b[31mroom\n>", False), (" go\x1b[0m\n", True), ("on", False)])
+    assert capsys.readouterr().out == "a \\x1b[31mroom\n>\x1b[32m go\\x1b[0m\n\x1b[0mon\n"
+
+
+def test_qwen3_s_rows_are_shown_through_its_own_template(qwen3_tokenizer, taught, tmp_path, monkeypatch, capsys):
+    vocabulary = {**made.FAMILIES["qwen3"], "vocab_size": 151_936, "tie_word_embeddings": True}
+    monkeypatch.setitem(made.FAMILIES, "qwen3 whole", vocabulary)
+    base = made.save_base(tmp_path / "qwen3", "qwen3 whole")
+    qwen3_tokenizer._tokenizer.save_pretrained(base)
+    assert status(lambda: app([*words(base, taught, "--show-rows", 1), "--prompt-style", "chat"])) == 0
+    out, err = capsys.readouterr()
+    assert "⟦Action: go to shelf 0<|im_end|>⟧\n<|im_start|>user\nOn shelf 0" in out
+    assert "<think>\n\n</think>\n\n⟦Thought: It may be on shelf 1.\nAction:" in out
+    assert out.count("⟦") == 3
+    assert "empty thought; here it stays" in err
 
 
 def test_a_settings_file_is_read_and_the_call_wins(base, taught, tmp_path, capsys):
