@@ -73,7 +73,7 @@ def train_rounds(
     until: float,
 ) -> None:
     """All rounds that are left after imitation, as far as time goes, told as they go."""
-    from duomem_mlx.cli.train import train_in
+    from duomem_mlx.cli.training import train_in
     from duomem_mlx.environment import teacher_of
     from duomem_mlx.paths import RunFolder
     from duomem_mlx.student.agent import writer_for
