@@ -17,6 +17,7 @@ from duomem_mlx import prompt
 from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.student.transcript import make_writer
 from duomem_mlx.training import checkpoint, loop, probe
+from duomem_mlx.training.budget import Means
 from duomem_mlx.training.fit import fit, is_finished, prepare
 from duomem_mlx.training.loop import learning_rate, plan_steps, read_metrics
 from duomem_mlx.training.rows import Epoch, Row
@@ -155,6 +156,27 @@ def test_means_are_kept_with_the_run_and_not_found_out_again(tmp_path, monkeypat
     runs.run(tmp_path / "stopped", chosen)
     student, prepared, config = runs.ready(chosen)
     fit(student, config, prepared, chosen, tmp_path / "whole", means=means)
+    for name in ADAPTER:
+        assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    "means", [Means(lanes=2, most_tokens=900, coarse=True), Means(most_tokens=900, recompute=True)]
+)
+def test_resumed_rows_are_grouped_as_they_were(tmp_path, means):
+    """As on a GPU, where several rows are computed together."""
+
+    def stop(now):
+        if now.step == 5:
+            raise Stop
+
+    student, prepared, config = runs.ready(SETTINGS)
+    assert any(len(batch.rows) > 1 for rows in plan_steps(prepared.epochs, SETTINGS) for batch in means.batches(rows))
+    with pytest.raises(Stop):
+        fit(student, config, prepared, SETTINGS, tmp_path / "stopped", stop, means)
+    for name, begins in (("stopped", Means()), ("whole", means)):  # what is handed in counts for a new run only
+        student, prepared, config = runs.ready(SETTINGS)
+        fit(student, config, prepared, SETTINGS, tmp_path / name, means=begins)
     for name in ADAPTER:
         assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
