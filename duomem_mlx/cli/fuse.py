@@ -151,10 +151,10 @@ def fuse_into(
 def tell_rounding(fused: "Fused", model: str) -> None:
     if fused.rounding < MUCH:
         return
+    whole = "--bits none keeps it whole" if fused.bits == 8 else "--bits none keeps it whole, --bits 8 most of it"
     output.say(
         f"Careful: rounding to {fused.bits} bits moves the weights of {model} {fused.rounding:.1f} times as far as the "
-        "adapter did, so that what it taught may be lost. --bits none keeps it whole"
-        + (", --bits 8 most of it." if fused.bits != 8 else ".")
+        f"adapter did, so that what it taught may be lost. {whole}; --check 20 says what it costs in games."
     )
 
 
