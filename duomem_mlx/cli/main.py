@@ -132,7 +132,7 @@ def status(command: Callable[[], Any]) -> int:
 
             traceback.print_exc()
         else:
-            say(f"duomem-mlx: {explain(error)}")
+            say(f"duomem-mlx: {explain(error)}", always=True)
         if isinstance(error, OSError):
             drop_output()
         return error.exit_status if isinstance(error, DuomemError) else 1

@@ -12,14 +12,25 @@ import typer
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
 
 
+_muted = False
+
+
+def mute() -> None:
+    """Say nothing more in this process: it is one of several, and another one speaks."""
+    global _muted
+    _muted = True
+
+
 def result(value: dict[str, Any]) -> None:
     """One JSON object on standard output."""
-    typer.echo(json.dumps(value, ensure_ascii=False))
+    if not _muted:
+        typer.echo(json.dumps(value, ensure_ascii=False))
 
 
-def say(text: str) -> None:
-    """A line for the person watching."""
-    typer.echo(text.translate(_CONTROLS), err=True)
+def say(text: str, always: bool = False) -> None:
+    """A line for the person watching; what went wrong is said `always`."""
+    if not _muted or always:
+        typer.echo(text.translate(_CONTROLS), err=True)
 
 
 def hint(text: str) -> None:
@@ -51,6 +62,9 @@ def _starts_like_number(text: str) -> bool:
 def progress(title: str, total: int | None) -> Iterator[Callable[[int, str], None]]:
     """Yield `advance(done, note)`: `done` items are finished so far. A bar with the time left on a terminal, a line
     every now and then in a pipe."""
+    if _muted:
+        yield lambda done, note: None
+        return
     if sys.stderr.isatty():
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -142,12 +142,18 @@ def train(
     """
     started = time.monotonic()
     wiring.one_thread_a_product()
+    from duomem_mlx.errors import UsageError
     from duomem_mlx.models_on_disk import STUDENT, locate
     from duomem_mlx.paths import read_json, run_folder
     from duomem_mlx.student.agent import usual_style
     from duomem_mlx.student.machine import size_in_bytes
     from duomem_mlx.training.fit import OUTPUTS, is_finished
+    from duomem_mlx.training.ranks import heed_launcher, here
 
+    ranks = here()
+    heed_launcher()
+    if not ranks.first:
+        output.mute()
     given = {
         "prompt_style": prompt_style,
         "k": k,
@@ -178,12 +184,14 @@ def train(
     settings, sources = resolve(usual, filed, given)
     environment = wiring.open_environment(env, None, "fast")
     rounds = course.chosen_rounds(on_policy, on_policy_games, environment)
+    if rounds is not None and ranks.count > 1:
+        raise UsageError("On-policy rounds are played by one process.", "Leave out mlx.launch, or --on-policy.")
     chosen = successes(trajectories, environment)
     bank = wiring.open_bank(memories, environment, model) if settings.k else None
     if bank is None:
         settings = replace(settings, k=0)
-    folder = None
-    if not show_rows:
+    folder, finished = None, False
+    if not show_rows and ranks.first:
         identity = {
             **asdict(settings),
             "model": located.name,
@@ -195,9 +203,10 @@ def train(
         }
         folder = run_folder(out, "train", identity, (*OUTPUTS, course.FOLDER), overwrite)
         tell_settings(settings, sources, located.name, bank)
-    if folder is not None and folder.begun and course.is_finished(folder.path, rounds):
-        output.say(f"This run is finished; its adapter is in {folder.path}.")
-    else:
+        finished = folder.begun and course.is_finished(folder.path, rounds)
+        if finished:
+            output.say(f"This run is finished; its adapter is in {folder.path}.")
+    if ranks.from_first(b"finished" if finished else None) is None:
         from duomem_mlx.student.agent import writer_for
         from duomem_mlx.student.models import load_student
         from duomem_mlx.training.fit import prepare
@@ -214,25 +223,28 @@ def train(
             getattr(environment, "refused", None),
             lambda trajectory: group_of(environment, trajectory),
         )
-        if folder is None:
+        if show_rows:
             training.show(prepared, student, show_rows)
             return
-        first = folder if rounds is None else course.imitation(folder)
-        if plan:
+        first = folder if rounds is None or folder is None else course.imitation(folder)
+        if plan and first is not None:
             found = training.planned(first, student, prepared, settings)
             if rounds is not None:
                 output.say("Of imitation alone: what the rounds will be is known when they are played.")
             if json:
                 output.result(found)
+        if plan:
             return
         until = math.inf if max_hours is None else started + 3600 * max_hours
-        if rounds is None:
+        if rounds is None or folder is None or first is None:
             training.train_in(folder, student, prepared, settings, until)
         else:
             if not (folder.begun and is_finished(first.path)):
                 training.train_in(first, student, prepared, settings, until, folder.claim)
             games = course.games_to_play(chosen, settings, environment)
             course.train_rounds(folder, model, environment, bank, settings, rounds, games, until)
+    if folder is None:
+        return
     path = folder.path
     finished = course.is_finished(path, rounds)
     seconds = round(time.monotonic() - started, 1)

@@ -1,6 +1,7 @@
 """A training run as a person sees it: what is trained, what it will take, how it goes, and the rows themselves."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from duomem_mlx.cli import output
@@ -18,7 +19,7 @@ KINDS = {"lora": "LoRA", "dora": "DoRA"}
 
 
 def train_in(
-    folder: "RunFolder",
+    folder: "RunFolder | None",
     student: "Student",
     prepared: "Prepared",
     settings: "TrainSettings",
@@ -26,27 +27,32 @@ def train_in(
     claim: Callable[[], object] | None = None,
 ) -> None:
     """Train until it is done or the time is up, telling what is trained, what it takes, and how it goes. Before
-    anything is written the folder is claimed, or what `claim` claims."""
+    anything is written the folder is claimed, or what `claim` claims; it is None where another rank has it."""
     from duomem_mlx.training import checkpoint, probe
+    from duomem_mlx.training.budget import UNBOUNDED
     from duomem_mlx.training.fit import fit
     from duomem_mlx.training.loop import plan_steps
 
     adapter_config = with_adapter(student, prepared, settings)
     steps = plan_steps(prepared.epochs, settings)
-    if kept := checkpoint.kept(folder.path) if folder.begun else None:
+    means = UNBOUNDED
+    if folder is None:
+        pass
+    elif kept := checkpoint.kept(folder.path) if folder.begun else None:
         output.say(f"Going on after step {kept[0]} of {len(steps)}.")
         means = kept[1]
     else:
         means, trials = probe.resolve(student.model, prepared.rows(), settings)
         tell_plan(probe.plan(student.model, steps, prepared.held_out, settings, means, trials), means)
-    (claim or folder.claim)()
+    if folder is not None:
+        (claim or folder.claim)()
     with output.progress("Training", len(steps)) as advance:
         fit(
             student,
             adapter_config,
             prepared,
             settings,
-            folder.path,
+            Path() if folder is None else folder.path,
             lambda now: advance(now.step, _note(now)),
             means,
             until,

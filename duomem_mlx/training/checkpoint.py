@@ -1,5 +1,6 @@
 """Where a run stands, in one file: weights, optimizer, step, best score and means, written whole or not at all."""
 
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,6 +14,7 @@ from duomem_mlx.errors import DuomemError
 from duomem_mlx.student.saving import save_arrays
 from duomem_mlx.training import budget
 from duomem_mlx.training.budget import UNBOUNDED, Means
+from duomem_mlx.training.ranks import Ranks
 
 FORMAT = 1
 NAME = "checkpoint.safetensors"
@@ -54,19 +56,21 @@ def kept(folder: Path) -> tuple[int, Means] | None:
     path = folder / NAME
     if not path.is_file():
         return None
-    about = _read(path)[1]
+    about = _parsed(path.read_bytes(), path)[1]
     return int(about["step"]), budget.from_record(about["means"])
 
 
-def load(folder: Path, identity: Mapping[str, str]) -> State | None:
-    """The state a run left in `folder`, in memory; None where there is none.
+def load(folder: Path, identity: Mapping[str, str], ranks: Ranks = Ranks()) -> State | None:
+    """The state a run left in `folder`, in memory, on every rank as the first one finds it there; None where there is
+    none.
 
     Raises DuomemError when the file is torn, newer, or of a run with another identity, naming what differs.
     """
     path = folder / NAME
-    if not path.is_file():
+    data = ranks.from_first(path.read_bytes() if ranks.first and path.is_file() else None)
+    if data is None:
         return None
-    arrays, about = _read(path)
+    arrays, about = _parsed(data, path)
     found = about["identity"]
     if changed := sorted(name for name in {*found, *identity} if found.get(name) != identity.get(name)):
         raise DuomemError(
@@ -88,12 +92,13 @@ def load(folder: Path, identity: Mapping[str, str]) -> State | None:
     )
 
 
-def _read(path: Path) -> tuple[dict[str, mx.array], dict[str, Any]]:
+def _parsed(data: bytes, path: Path) -> tuple[dict[str, mx.array], dict[str, Any]]:
+    """Out of bytes, not out of the file: MLX reads that lazily, and it will be replaced."""
     try:
-        loaded: Any = mx.load(str(path), return_metadata=True)
+        loaded: Any = mx.load(io.BytesIO(data), format="safetensors", return_metadata=True)
         arrays, metadata = loaded
         about = json.loads(metadata["duomem"])
-        mx.eval(arrays)  # loading is lazy, and this file will be replaced
+        mx.eval(arrays)
     except (RuntimeError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise DuomemError(

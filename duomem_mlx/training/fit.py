@@ -15,6 +15,7 @@ from duomem_mlx.student.transcript import Writer
 from duomem_mlx.training import checkpoint, loop, lora, probe
 from duomem_mlx.training.budget import Means
 from duomem_mlx.training.loop import Outcome, Report
+from duomem_mlx.training.ranks import here
 from duomem_mlx.training.rows import Epoch, Examples, Refused, Row, digest_rows, make_epoch, split_held_out
 from duomem_mlx.training.settings import TrainSettings
 from duomem_mlx.trajectory import Trajectory
@@ -109,7 +110,8 @@ def fit(
     means: Means | None = None,
     until: float = math.inf,
 ) -> Outcome:
-    """Train the student's LoRA layers, going on from a checkpoint in `folder`, and write the adapter there.
+    """Train the student's LoRA layers, going on from a checkpoint in `folder`, and write the adapter there; of several
+    ranks the first one writes.
 
     `means`: of a run that begins, found out where not given; `until`: as for `loop.train`. A run that ends before its
     time leaves its best adapter and its checkpoint. The adapter's files hold no time and no path: the same run gives
@@ -123,6 +125,8 @@ def fit(
     outcome = loop.train(
         student.model, prepared.epochs, prepared.held_out, settings, folder, identity, report, means, until
     )
+    if not here().first:
+        return outcome
     record = {
         "version": __version__,
         "base": base_fingerprint(student),

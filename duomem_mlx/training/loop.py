@@ -14,12 +14,13 @@ from mlx.optimizers import AdamW
 from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
 from duomem_mlx.errors import DuomemError
-from duomem_mlx.paths import digest, disk_faults, write_text
+from duomem_mlx.paths import disk_faults, write_text
 from duomem_mlx.training import checkpoint
-from duomem_mlx.training.budget import UNBOUNDED, Means, MicroBatch
+from duomem_mlx.training.budget import UNBOUNDED, Means, MicroBatch, from_record
 from duomem_mlx.training.checkpoint import State
 from duomem_mlx.training.lanes import Lanes, computing, number
 from duomem_mlx.training.lora import trainable
+from duomem_mlx.training.ranks import RankLost, here
 from duomem_mlx.training.rows import Epoch, Row, digest_rows
 from duomem_mlx.training.settings import TrainSettings
 
@@ -76,9 +77,9 @@ def learning_rate(step: int, steps: int, settings: TrainSettings) -> float:
 
 
 def identity_of(settings: TrainSettings, epochs: Sequence[Epoch], held_out: Sequence[Row], base: str) -> dict[str, str]:
-    """What a run must share with the checkpoint it resumes from; `base` identifies the model's weights."""
+    """What a run must share with the checkpoint it resumes from, by name; `base` identifies the model's weights."""
     return {
-        "setting": digest(asdict(settings)),
+        **{name: str(value) for name, value in asdict(settings).items()},
         "set of rows": digest_rows([*epochs, Epoch(tuple(held_out))]),
         "model": base,
     }
@@ -100,22 +101,32 @@ def train(
     `identity`: what a resumed run must share, by name (`identity_of`). `means`: of a run that begins; one that goes on
     keeps its own. `until`: the time (`time.monotonic`) after which no step ends; the outcome is then not finished, its
     weights the best so far, and the checkpoint that of a run that goes on. The model ends with the outcome's weights.
-    On Ctrl-C the steps done are saved and KeyboardInterrupt goes on its way. Raises DuomemError naming the rows whose
-    loss or gradient is not finite, and as `checkpoint.load` does.
+    On Ctrl-C, and when another rank has ended (RankLost), the steps done are saved and the exception goes on its way.
+    Of several ranks the first one alone reads and writes `folder`, and its means and its clock are everybody's. Raises
+    DuomemError naming the rows whose loss or gradient is not finite, and as `Ranks.agree` and `checkpoint.load` do.
     """
     steps = plan_steps(epochs, settings)
-    state = checkpoint.load(folder, identity)
+    ranks = here()
+    ranks.agree(identity)
+    state = checkpoint.load(folder, identity, ranks)
     begins = state is None
     if state is None:
-        state = State(0, trainable(model), None, means)
+        shared = ranks.from_first(json.dumps(asdict(means)).encode()) or b"{}"
+        state = State(0, trainable(model), None, from_record(json.loads(shared)))
     optimizer = AdamW(settings.learning_rate, weight_decay=settings.weight_decay, bias_correction=True)
     optimizer.init(_tree(state.weights))
     if state.optimizer is not None:
         optimizer.state = state.optimizer
     state = replace(state, optimizer=_copied(optimizer.state))
+
+    def save(state: State) -> None:
+        if ranks.first:
+            checkpoint.save(folder, state, identity)
+
     if begins:
-        checkpoint.save(folder, state, identity)  # means are not found out again after this
-    _rewind_metrics(folder / METRICS, state.step)
+        save(state)  # means are not found out again after this
+    if ranks.first:
+        _rewind_metrics(folder / METRICS, state.step)
     mx.reset_peak_memory()
     longest = 0.0
     with computing(model, state.means) as lanes:
@@ -124,15 +135,15 @@ def train(
             for after in _steps(lanes, steps, held_out, settings, folder, state, optimizer, report):
                 state = after
                 if state.step % settings.save_every == 0 and state.step < len(steps):
-                    checkpoint.save(folder, state, identity)
+                    save(state)
                 began, before = time.monotonic(), began
                 longest = max(longest, began - before)
-                if began + longest > until:
+                if ranks.from_first(b"the time is up" if began + longest > until else None):
                     break
-        except KeyboardInterrupt:
-            checkpoint.save(folder, state, identity)
+        except (KeyboardInterrupt, RankLost):
+            save(state)
             raise
-        checkpoint.save(folder, state, identity)
+        save(state)
         finished = state.step == len(steps) or _exhausted(state, settings)
         best = state if finished or not held_out else _validated(lanes, state, held_out)
     weights = best.best_weights or best.weights
@@ -183,20 +194,19 @@ def _steps(
             state = _with_best(state, validated)
         tokens_done += _tokens(rows)
         now = time.perf_counter()
-        _note(
-            folder / METRICS,
-            {
-                "step": state.step,
-                "loss": loss,
-                **({} if validated is None else {"held_out_loss": validated}),
-                "learning_rate": rate,
-                "gradient_norm": norm,
-                "tokens": _tokens(rows),
-                "supervised": sum(row.supervised for row in rows),
-                "mass": math.fsum(row.mass for row in rows),
-                "seconds": round(now - started, 3),
-            },
-        )
+        noted = {
+            "step": state.step,
+            "loss": loss,
+            **({} if validated is None else {"held_out_loss": validated}),
+            "learning_rate": rate,
+            "gradient_norm": norm,
+            "tokens": _tokens(rows),
+            "supervised": sum(row.supervised for row in rows),
+            "mass": math.fsum(row.mass for row in rows),
+            "seconds": round(now - started, 3),
+        }
+        if here().first:
+            _note(folder / METRICS, noted)
         speed = tokens_done / (now - began)
         left = (tokens_left - tokens_done) / speed
         report(Progress(state.step, len(steps), loss, speed, left, mx.get_peak_memory(), validated))
@@ -205,7 +215,10 @@ def _steps(
 
 def evaluate(lanes: Lanes, weights: Mapping[str, mx.array], batches: Sequence[MicroBatch]) -> float:
     """Loss per supervised token of all rows by their weights, always the same ones in the same order."""
-    return math.fsum(part.loss for part in lanes.losses(_tree(weights), batches)) / _mass(batches)
+    mine = _share(batches)
+    parts = lanes.losses(_tree(weights), [batches[i] for i in mine])
+    losses = {i: part.loss for i, part in zip(mine, parts, strict=True)}
+    return here().total(losses, len(batches)) / _mass(batches)
 
 
 def _with_best(state: State, validated: float) -> State:
@@ -233,12 +246,16 @@ def _gradient(
     seeds = [_seed(settings.seed, place, i) for i in range(len(batches))]
     mass = _mass(batches)
     total: dict[str, mx.array] = {}
-    losses = []
-    for part in lanes.gradients(weights, batches, seeds):
-        losses.append(part.loss)
+    losses: dict[int, float] = {}
+    mine = _share(batches)
+    parts = lanes.gradients(weights, [batches[i] for i in mine], [seeds[i] for i in mine])
+    for i, part in zip(mine, parts, strict=True):
+        losses[i] = part.loss
         total = {name: total[name] + g if total else g for name, g in part.gradients.items()}
         mx.eval(total)
-    return math.fsum(losses) / mass, {name: g / mass for name, g in total.items()}
+    total = total or {name: mx.zeros_like(array) for name, array in tree_flatten(weights)}
+    summed = here().summed(dict(sorted(total.items())))
+    return here().total(losses, len(batches)) / mass, {name: g / mass for name, g in summed.items()}
 
 
 def _not_finite(lanes: Lanes, state: State, rows: Sequence[Row], settings: TrainSettings) -> DuomemError:
@@ -270,6 +287,11 @@ def _tokens(rows: Sequence[Row]) -> int:
 
 def _mass(batches: Sequence[MicroBatch]) -> float:
     return math.fsum(row.mass for batch in batches for row in batch.rows)
+
+
+def _share(batches: Sequence[MicroBatch]) -> list[int]:
+    """Which of a step's micro-batches this rank computes."""
+    return here().share([len(batch.rows) * batch.width for batch in batches])
 
 
 def _tree(weights: Mapping[str, mx.array]) -> Any:

@@ -12,6 +12,7 @@ from duomem_mlx.cli import output
 from duomem_mlx.cli.main import app, status
 from duomem_mlx.trajectory import append_trajectory
 from tests.training import made
+from tests.training.test_ranks import free_port
 
 WORLD = "tests.training.made:Shelves"
 REPO = Path(__file__).parents[2]
@@ -220,3 +221,20 @@ def test_ctrl_c_saves_and_the_same_call_goes_on(base, taught, tmp_path):
     subprocess.run(call, cwd=tmp_path, env=environment, check=True, capture_output=True)
     for name in ADAPTER:
         assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_two_ranks_train_and_one_speaks(base, taught, tmp_path):
+    launcher = [sys.executable, str(Path(sys.executable).with_name("mlx.launch")), "-n", "2", "--backend", "ring"]
+    call = [sys.executable, "-m", "duomem_mlx", *words(base, taught, "--out", tmp_path / "run", "--iters", 4, "--json")]
+    done = subprocess.run(
+        [*launcher, "--starting-port", str(free_port()), "--", *call],
+        env={**os.environ, "PYTHONPATH": str(REPO)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert json.loads(done.stdout)["steps"] == 4, done.stderr
+    assert done.stderr.count("Training") == 2, done.stderr  # what is trained, and the end of it
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {*ADAPTER, "config.json", "metrics.jsonl"}

@@ -272,7 +272,7 @@ def test_another_run_s_checkpoint_is_refused_by_what_differs(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         runs.run(tmp_path, SETTINGS, stop)
     before = (tmp_path / checkpoint.NAME).read_bytes()
-    with pytest.raises(DuomemError, match="another setting\\."):
+    with pytest.raises(DuomemError, match="another learning_rate\\."):
         runs.run(tmp_path, replace(SETTINGS, learning_rate=0.5))
     with pytest.raises(DuomemError, match="another set of rows\\."):
         runs.run(tmp_path, SETTINGS, count=11)
