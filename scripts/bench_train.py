@@ -66,6 +66,7 @@ class Side:
 
     process: subprocess.Popen[str]
     seconds: float = 0.0
+    trials: float = 0.0  # of the seconds, before the first step
     tokens: int = 0
     steps: int = 0
     peak_gb: float = 0.0
@@ -94,9 +95,8 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
                 if judge is not None:
                     side.losses.append((side.seconds, judge(Path(folder) / f"{name}.safetensors")))
                 last = f", held-out loss {side.losses[-1][1]:.4f}" if side.losses else ""
-                tell = (
-                    f"{name}: step {side.steps}, {side.seconds:.0f} s, {side.tokens / side.seconds:.0f} tokens/s{last}"
-                )
+                speed = side.tokens / (side.seconds - side.trials)
+                tell = f"{name}: step {side.steps}, {side.seconds:.0f} s, {speed:.0f} tokens/s{last}"
                 print(tell, file=sys.stderr, flush=True)
     return {"machine": machine_record(), "limit": options.limit, **summed_up(sides)}
 
@@ -124,7 +124,8 @@ def summed_up(sides: dict[str, Side]) -> dict[str, Any]:
             "steps": side.steps,
             "tokens": side.tokens,
             "seconds": side.seconds,
-            "tokens_per_second": side.tokens / side.seconds,
+            "trials": side.trials,
+            "tokens_per_second": side.tokens / (side.seconds - side.trials),
             "peak_gb": side.peak_gb,
             "resident_gb": side.resident_gb,
             "losses": side.losses,
@@ -202,7 +203,6 @@ def evaluator(options: argparse.Namespace) -> Any:
     import mlx.core as mx
     from mlx import nn
 
-    import duomem_mlx.training  # noqa: F401  (loads OpenBLAS before MLX)
     from duomem_mlx.student.models import load_student
     from duomem_mlx.training.lora import add_lora
 
@@ -234,7 +234,7 @@ class Turns:
         self.options = options
         self.whole = whole  # rows
         self.rows = self.steps = self.tokens = 0
-        self.seconds = 0.0
+        self.seconds = self.trials = 0.0
         self.to_parent = os.fdopen(os.dup(1), "w")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
@@ -243,6 +243,10 @@ class Turns:
         sys.stdin.readline()
         self.began = time.perf_counter()
         self.turn = 0.0
+
+    def tried(self) -> None:
+        """The trials before the first step are done; they are part of the time to a loss."""
+        self.trials = time.perf_counter() - self.began
 
     def step(self, rows: int, tokens: int, weights: Any) -> None:
         """A step of the side is done. `weights`: a function that gives the adapter's weights by name."""
@@ -256,6 +260,7 @@ class Turns:
         if self.turn >= self.options.turn or done:
             told = {
                 "seconds": self.seconds,
+                "trials": self.trials,
                 "tokens": self.tokens,
                 "steps": self.steps,
                 "peak_gb": mx.get_peak_memory() / 2**30,
@@ -275,8 +280,6 @@ class Turns:
 def work(options: argparse.Namespace) -> None:
     """One side, to its end."""
     import mlx.core as mx
-
-    import duomem_mlx.training  # noqa: F401  (loads OpenBLAS before MLX)
 
     model, tokenizer = random_model(options.vocabulary) if options.vocabulary else loaded()
     data = prepared(options, None)
@@ -327,14 +330,15 @@ def work_ours(options: argparse.Namespace, model: Any, tokenizer: Any, data: Any
 
     settings = settings_of(options)
     add_lora(model, RANK, SCALE, 0.0, (), -1, 0)
+    turns.begin()
     means, _ = probe.resolve(model, data.rows(), settings)
+    turns.tried()
     steps = loop.plan_steps(data.epochs, settings)
 
     def report(now: Any) -> None:
         rows = steps[now.step - 1]  # the model holds the weights of a step before: to our disadvantage
         turns.step(len(rows), sum(len(row.tokens) for row in rows), lambda: trainable(model))
 
-    turns.begin()  # the trials are not part of it; their seconds are those of a longer run's start
     with tempfile.TemporaryDirectory() as folder:
         loop.train(model, data.epochs, (), settings, Path(folder), {}, report, means)
 
@@ -385,4 +389,6 @@ def work_mlx_lm(options: argparse.Namespace, model: Any, tokenizer: Any, data: A
 
 
 if __name__ == "__main__":
+    import duomem_mlx.training  # noqa: F401  (loads OpenBLAS before MLX)
+
     main()
