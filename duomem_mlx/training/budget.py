@@ -66,11 +66,6 @@ class Means:
                 groups.append([row])
         return [self._batch(group) for group in groups]
 
-    def together(self, batches: Sequence[MicroBatch]) -> list[MicroBatch]:
-        """Of micro-batches that are computed in this order, those that take the most at one time."""
-        windows = [self._admitted(batches[i : i + self.lanes]) for i in range(len(batches))]
-        return max(windows, key=lambda window: sum(batch.bytes for batch in window), default=[])
-
     def overfull(self, batches: Iterable[MicroBatch]) -> list[MicroBatch]:
         """Those for which there is no room even alone."""
         return [batch for batch in batches if self.room is not None and batch.bytes > self.room]
@@ -100,14 +95,6 @@ class Means:
             return tokens
         step = max(LEAST_STEP, 1 << max(0, (tokens - 1).bit_length() - 3))  # four widths for every doubling
         return -(-tokens // step) * step
-
-    def _admitted(self, batches: Sequence[MicroBatch]) -> list[MicroBatch]:
-        found: list[MicroBatch] = []
-        for batch in batches:
-            if found and self.room is not None and sum(one.bytes for one in found) + batch.bytes > self.room:
-                break
-            found.append(batch)
-        return found
 
 
 UNBOUNDED = Means()

@@ -88,22 +88,24 @@ def plan(
     done: int = 0,
     thorough: bool = False,
 ) -> Plan:
-    """What is left of a run of `steps` after `done` of them. `thorough`: those rows are computed that will take the
-    most at once, if that can be done within a minute; else some of middling length, for the time alone."""
+    """What is left of a run of `steps` after `done` of them. Rows of middling length are computed for the time, and, if
+    `thorough` and it can be done within a minute, the one that takes the most, for the memory."""
     batched = [means.batches(rows) for rows in steps]
     left = [batch for batches in batched[done:] for batch in batches]
     validated = (len(steps) // settings.eval_every - done // settings.eval_every + 1) if held_out else 0
-    heaviest = max((means.together(batches) for batches in batched), key=_bytes)
+    heaviest = max((batch for batches in batched for batch in batches), key=lambda batch: batch.bytes)
     by_length = sorted(left or batched[-1], key=lambda batch: (batch.width, batch.rows[0].id))
     tried = by_length[len(by_length) // 2 :][: means.lanes]
-    if thorough and _alone(trials, heaviest) <= PLAN_SECONDS:
-        tried = heaviest
     base, adapter = mx.get_active_memory(), _adapter_bytes(model)
     beside = machine.resident_bytes() - base - mx.get_cache_memory()
     with computing(model, means) as lanes:
-        taken, seconds = _measured(lanes, model, tried)
+        _, seconds = _measured(lanes, model, tried)
+        foretold = 1.0
+        if thorough and heaviest.bytes and _alone(trials, [heaviest]) <= PLAN_SECONDS:
+            foretold = _measured(lanes, model, [heaviest])[0] / heaviest.bytes
     slowdown = seconds / max(_alone(trials, tried), 1e-9)  # at the same time, against one after the other
-    peak = base + COPIES * adapter + (taken if tried is heaviest else _bytes(heaviest))
+    at_once = max(most_at_once(batches, means, trials) for batches in batched)
+    peak = base + COPIES * adapter + int(foretold * at_once)
     tokens = sum(len(row.tokens) for batch in left for row in batch.rows)
     again = sum(len(row.tokens) for batch in left if batch.again for row in batch.rows)
     return Plan(
@@ -115,6 +117,39 @@ def plan(
         disk_bytes=(COPIES + 3) * adapter,  # a checkpoint, the one that replaces it, the adapter
         recomputed=again / max(tokens, 1),
     )
+
+
+def most_at_once(batches: Sequence[MicroBatch], means: Means, trials: Trials) -> float:
+    """The most bytes that the micro-batches of a step take at one time, if each takes as long as foretold. What one
+    takes rises along its forward pass and falls along its backward pass, so the tops of two seldom meet; with
+    checkpointing it is taken to be the same all along."""
+    free = [0.0] * means.lanes  # since when
+    spans: list[tuple[float, float, MicroBatch]] = []  # begin, end
+
+    def running(at: float) -> list[tuple[float, float, MicroBatch]]:
+        return [span for span in spans if span[0] <= at < span[1]]
+
+    for batch in batches:
+        begin = min(free)
+        while means.room is not None and (now := running(begin)) and _sum(now) + batch.bytes > means.room:
+            begin = min(end for _, end, _ in now)
+        free[free.index(min(free))] = end = begin + _alone(trials, [batch])
+        spans.append((begin, end, batch))
+    times = [begin if batch.again else begin + FORWARD * (end - begin) for begin, end, batch in spans]
+    return max(sum(_height(span, at) for span in running(at)) for at in times)
+
+
+def _sum(spans: Sequence[tuple[float, float, MicroBatch]]) -> int:
+    return sum(batch.bytes for _, _, batch in spans)
+
+
+def _height(span: tuple[float, float, MicroBatch], at: float) -> float:
+    """Bytes that a micro-batch takes at a time between its begin and its end."""
+    begin, end, batch = span
+    if batch.again or end <= begin:
+        return batch.bytes
+    along = (at - begin) / (end - begin)
+    return batch.bytes * (along / FORWARD if along < FORWARD else (1 - along) / (1 - FORWARD))
 
 
 def _without_costs(model: Any, settings: TrainSettings) -> Means:
@@ -210,10 +245,6 @@ def _measured(lanes: Lanes, model: Any, batches: Sequence[MicroBatch]) -> tuple[
 def _alone(trials: Trials, batches: Iterable[MicroBatch]) -> float:
     """Seconds for these micro-batches one after the other."""
     return sum(trials[b.again].seconds.of(len(b.rows), b.width, b.supervised) for b in batches)
-
-
-def _bytes(batches: Sequence[MicroBatch]) -> int:
-    return sum(batch.bytes for batch in batches)
 
 
 def _adapter_bytes(model: Any) -> int:

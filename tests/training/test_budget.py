@@ -40,10 +40,6 @@ def test_batches_hold_every_row_within_the_bounds(lengths, most, room, lanes, co
             assert len(batch.rows) * batch.width <= most
             assert batch.bytes <= room / lanes
     assert means.batches(rows[::-1]) == batches
-    together = means.together(batches)
-    assert 1 <= len(together) <= lanes
-    assert len(together) == 1 or sum(batch.bytes for batch in together) <= room
-    assert max(batch.bytes for batch in batches) <= sum(batch.bytes for batch in together)
     assert budget.from_record(asdict(means)) == means
 
 

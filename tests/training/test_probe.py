@@ -7,6 +7,7 @@ import pytest
 from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.student import machine
 from duomem_mlx.training import probe
+from duomem_mlx.training.budget import Cost, Means
 from duomem_mlx.training.lanes import computing
 from duomem_mlx.training.lora import add_lora
 from duomem_mlx.training.rows import Row
@@ -91,6 +92,26 @@ def test_a_plan_counts_what_is_left(model, thorough):
     assert whole.recomputed == 0
     assert whole.peak_bytes < whole.resident_bytes
     assert whole.disk_bytes > 0
+
+
+def test_what_rows_take_together_follows_from_when_they_run():
+    plain, again = (
+        probe.Costs(Cost(0, height, 0, 0), Cost(0, seconds, 0, 0)) for height, seconds in ((10.0, 1.0), (2.0, 1.5))
+    )
+    trials = {False: plain, True: again}
+
+    def most(lengths, lanes, room=None, recompute=False):
+        means = Means(lanes=lanes, room=room, recompute=recompute, plain=plain.bytes, again=again.bytes)
+        return probe.most_at_once(
+            means.batches([row(str(i), length + 1) for i, length in enumerate(lengths)]), means, trials
+        )
+
+    assert most([90, 60, 30], 1) == 900
+    assert most([90, 90], 2) == pytest.approx(1800)
+    assert most([90, 90], 2, room=1700) == 900  # one after the other
+    assert most([90, 90, 90], 2, room=1800) == pytest.approx(1800)
+    assert 900 < most([90, 45], 2) < 1350  # the top of one is not that of the other
+    assert most([90, 60, 30], 2, recompute=True) == 300
 
 
 def test_rows_of_a_few_tokens_are_tried_as_they_are(model):
