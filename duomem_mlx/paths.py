@@ -179,7 +179,7 @@ def run_folder(
     wanted = json.loads(json.dumps({"command": command, **settings}))
     folder = out or Path("runs") / f"{command}-{digest(wanted)[:8]}"
     config = folder / CONFIG
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not _is_run(config)):
+    if folder.is_file() or (folder.is_dir() and _holds_anything(folder) and not _is_run(config)):
         raise UsageError(f"{folder} is there and is no run's folder.", "Choose another --out; it is not overwritten.")
     try:
         old = _run_of(read_json(config, "run's config.json")) if config.is_file() else None
@@ -219,6 +219,11 @@ def _remove(path: Path) -> None:
 def _run_of(found: Any) -> dict[str, Any] | None:
     run = found.get("run") if isinstance(found, dict) and found.get("format") == 1 else None
     return run if isinstance(run, dict) else None
+
+
+def _holds_anything(folder: Path) -> bool:
+    """But for what a run leaves that was killed while it claimed the folder."""
+    return any(not path.name.startswith(f".{CONFIG}.") for path in folder.iterdir())
 
 
 def _is_run(config: Path) -> bool:

@@ -95,6 +95,13 @@ def test_what_a_kill_tore_is_swept_up(tmp_path: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "made.txt"]
 
 
+def test_a_run_that_was_killed_while_it_claimed_its_folder_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".config.json.x7.json").write_text("{")
+    paths.claim_run(tmp_path / "run", "train", {}, MADE)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.json"]
+
+
 def test_a_folder_of_something_else_is_not_taken(tmp_path: Path) -> None:
     (tmp_path / "precious.txt").touch()
     with pytest.raises(UsageError, match="no run's folder"):
