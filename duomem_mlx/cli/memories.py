@@ -208,6 +208,7 @@ def _fields(words: Sequence[str]) -> dict[str, str]:
 def verify(bank: BankName = None, json: options.Json = False) -> None:
     """Check a bank, every memory and every vector of it."""
     from duomem_mlx.errors import DuomemError
+    from duomem_mlx.memory.live import MATRIX
 
     with banks.open_named(bank) as opened:
         problems = opened.verify()
@@ -220,7 +221,7 @@ def verify(bank: BankName = None, json: options.Json = False) -> None:
     for problem in problems:
         output.line(problem)
     if problems:
-        raise DuomemError(f"The bank {head['bank']} is not sound.", "Restore it from a copy, or export it again.")
+        raise DuomemError(f"The bank {head['bank']} is not sound.", f"Restore it from a copy. {MATRIX} alone may be deleted: it is made anew.")
     output.line(f"{head['bank']}: {head['count']} memories, sound.")
 
 

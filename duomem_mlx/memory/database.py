@@ -130,6 +130,8 @@ def sqlite_faults(folder: Path) -> Iterator[None]:
         elif "readonly" in text:
             what = f"The bank {folder} cannot be changed: its folder is read-only or the disk is full."
             fix = "Free some space, or copy it to another place."
+        elif "decode" in text or "no such" in text:
+            what, fix = f"The bank {folder} is damaged: {text}.", RESTORE
         else:
             what, fix = (
                 f"The bank {folder} cannot be used: {text}.",

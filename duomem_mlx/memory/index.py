@@ -10,6 +10,8 @@ Indices = npt.NDArray[np.int64]
 Exact = npt.NDArray[np.float64]
 Found = tuple[Indices, Exact]
 
+MAX_DIMENSIONS = 65536  # no encoder has more; a bank that says so is damaged or hostile
+
 _SCORES = 1 << 20  # held at a time: 4 MiB, and no more than a small part of the vectors
 _CACHED_BYTES = 2 << 20
 _EXACT_ROWS = 64  # rows decided at a time, half a MiB at 384 dimensions

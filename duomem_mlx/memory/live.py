@@ -24,7 +24,7 @@ from duomem_mlx.memory.database import (
     sqlite_faults,
 )
 from duomem_mlx.memory.folders import replacing_folder
-from duomem_mlx.memory.index import Floats, unit
+from duomem_mlx.memory.index import MAX_DIMENSIONS, Floats, unit
 from duomem_mlx.memory.matrix import Matrix, Stamp
 from duomem_mlx.memory.record import MAX_COUNT, Memory, Source
 
@@ -61,14 +61,15 @@ class Live:
         try:
             with sqlite_faults(folder):
                 check_format(self._db, folder)
-                meta = dict(self._db.execute("SELECT name, value FROM meta"))
-            self.encoder_id, self.fingerprint = meta["encoder"], meta["fingerprint"]
-            self.dimensions, self.by = int(meta["dimensions"]), meta["by"]
-            self.built_from, self.finder = meta.get("built_from", ""), meta.get("finder", "")
+                meta = {name: str(value) for name, value in self._db.execute("SELECT name, value FROM meta")}
+                self.encoder_id, self.fingerprint = meta["encoder"], meta["fingerprint"]
+                self.dimensions, self.by = int(meta["dimensions"]), meta["by"]
+                self.built_from, self.finder = meta.get("built_from", ""), meta.get("finder", "")
+                self._check_sizes()
         except BaseException as error:
             self._db.close()
-            if isinstance(error, KeyError | ValueError):
-                raise DuomemError(f"The bank {folder} does not say which encoder made it.", RESTORE) from None
+            if isinstance(error, KeyError | TypeError | ValueError):
+                raise DuomemError(f"The bank {folder} does not say what it holds.", RESTORE) from None
             raise
         self._matrix = Matrix(folder / MATRIX, self.dimensions)
 
@@ -95,6 +96,12 @@ class Live:
                 db.execute("COMMIT")
             finally:
                 db.close()
+
+    def _check_sizes(self) -> None:
+        """Raise ValueError or TypeError for sizes that no bank of this many bytes has: RAM is asked for by them."""
+        (size,) = self._db.execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size").fetchone()
+        if not (1 <= self.dimensions <= MAX_DIMENSIONS and self._stamp().rows <= size):
+            raise ValueError
 
     def close(self) -> None:
         """Let go of the files; the bank cannot be used afterwards."""
@@ -138,11 +145,11 @@ class Live:
         return format_of(self._db) > 1 and self._db.execute(query, (episode,)).fetchone() is not None
 
     def vectors_of(self, keys: Iterable[str]) -> dict[str, bytes]:
-        """The vectors (float32 bytes) of those keys that some memory has already."""
+        """The vectors (float32 bytes) of those keys that some memory has already, and whole."""
         query = 'SELECT vector FROM memories WHERE "key" = ? LIMIT 1'
         with self._reading():
             rows = ((key, self._db.execute(query, (key,)).fetchone()) for key in keys)
-            return {key: row[0] for key, row in rows if row is not None}
+            return {key: row[0] for key, row in rows if row is not None and len(row[0]) == 4 * self.dimensions}
 
     def __iter__(self) -> Iterator[Memory]:
         """All memories, by id; what other processes change meanwhile may or may not be seen."""
@@ -176,7 +183,11 @@ class Live:
         for id_, experience, vector, *row in self._db.execute(
             f"SELECT id, experience, vector, {_MEMORY} FROM memories"
         ):
-            memory = _memory(row)
+            try:
+                memory = _memory(row)
+            except DuomemError:
+                problems.append(f"The memory {id_} is damaged")
+                continue
             if (memory.id, memory.experience) != (id_, experience):
                 problems.append(f"The memory {id_} is not what its id says")
             if len(vector) != 4 * self.dimensions:
@@ -377,6 +388,16 @@ def _values(m: Memory) -> tuple[Any, ...]:
 
 
 def _memory(row: Sequence[Any]) -> Memory:
+    """Raises DuomemError for a row that holds no memory: SQLite keeps no checksums, and any type in any column."""
     task, script, steps, key, environment, game, split, teacher, trajectory, won, uses, wins, strength, created = row
+    try:
+        actions = json.loads(steps)
+        texts = [task, script, key, environment, game, split, teacher, trajectory, created, *actions]
+        whole = isinstance(actions, list) and all(isinstance(text, str) for text in texts)
+        whole = whole and all(isinstance(count, int) for count in (won, uses, wins, strength))
+    except (ValueError, TypeError, RecursionError):
+        whole = False
+    if not whole:
+        raise DuomemError(f"The memory of {str(task)[:60]!r} is damaged.", f"`memories verify` says more. {RESTORE}")
     source = Source(environment, game, split, teacher, trajectory, bool(won))
-    return Memory(task, script, tuple(json.loads(steps)), source, key, uses, wins, strength, created)
+    return Memory(task, script, tuple(actions), source, key, uses, wins, strength, created)

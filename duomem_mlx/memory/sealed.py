@@ -18,7 +18,7 @@ import numpy as np
 
 from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.memory.folders import replacing_folder
-from duomem_mlx.memory.index import Floats, unit
+from duomem_mlx.memory.index import MAX_DIMENSIONS, Floats, unit
 from duomem_mlx.memory.record import MAX_BYTES, Memory, from_record, to_record
 from duomem_mlx.paths import disk_faults, read_json, write_json
 
@@ -26,7 +26,6 @@ HEAD = "bank.json"
 MEMORIES = "memories.jsonl"
 VECTORS = "vectors.npy"
 FORMAT = 1
-MAX_DIMENSIONS = 65536
 _MAX_HEAD_BYTES = 1 << 20
 _MAX_LINE_BYTES = 8 * MAX_BYTES  # every character of a memory may be escaped
 _NPY_START = b"\x93NUMPY\x01\x00"

@@ -265,6 +265,42 @@ def test_verify_finds_what_was_changed_by_hand(bank: Bank) -> None:
     assert ids[3] not in problems
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE memories SET steps = '[1'",
+        "UPDATE memories SET steps = '5'",
+        "UPDATE memories SET steps = '{}'",
+        "UPDATE memories SET task = x'00ff'",
+        "UPDATE memories SET script = CAST(x'ff41' AS TEXT)",
+        "UPDATE memories SET strength = 'many'",
+        f"UPDATE memories SET position = {2**40}",
+        f"UPDATE memories SET position = {2**62}",
+        "UPDATE meta SET value = '10000000000' WHERE name = 'dimensions'",
+        "UPDATE meta SET value = '-3' WHERE name = 'dimensions'",
+        "DELETE FROM meta WHERE name = 'generation'",
+        "DROP TABLE holes",
+    ],
+)
+def test_what_is_damaged_is_told_by_whatever_reads_it(bank: Bank, change: str) -> None:
+    bank.add([memory("task")])
+    bank.close()
+    with sqlite3.connect(bank.path / "bank.sqlite3") as db:
+        db.execute(change)
+    db.close()
+    (bank.path / "vectors.f32").unlink(missing_ok=True)
+    for read in (lambda b: b.search("task"), lambda b: b.search("other"), list, lambda b: b.export(bank.path / "out")):
+        with pytest.raises(DuomemError) as told, Bank.open(bank.path, ENCODER) as opened:
+            read(opened)
+        assert "damaged" in str(told.value) or "does not say what it holds" in str(told.value)
+        assert "Restore it from a copy" in str(told.value)
+    try:
+        with Bank.open(bank.path, ENCODER) as opened:
+            assert opened.verify()
+    except DuomemError:
+        pass  # told before
+
+
 def test_a_newer_format_is_refused(bank: Bank) -> None:
     bank.close()
     with sqlite3.connect(bank.path / "bank.sqlite3") as db:
