@@ -82,13 +82,14 @@ def progress(title: str, total: int | None) -> Iterator[Callable[[int, str], Non
         return
     import time
 
-    last = time.monotonic()
+    last, said = time.monotonic(), ""
 
     def advance(done: int, note: str) -> None:
-        nonlocal last
-        if time.monotonic() - last >= 10 or done == total:
-            last = time.monotonic()
-            say(f"{title}: {done}{f'/{total}' if total else ''} {note}".rstrip())
+        nonlocal last, said
+        text = f"{title}: {done}{f'/{total}' if total else ''} {note}".rstrip()
+        if text != said and (time.monotonic() - last >= 10 or done == total):
+            last, said = time.monotonic(), text
+            say(text)
 
     yield advance
 

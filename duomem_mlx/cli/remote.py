@@ -171,13 +171,8 @@ def play(
         known = {name: value for name, value in record.items() if value is not None}
         return attempt(environment, game, teacher, known, max_steps)
 
-    told: tuple[int, str] = (-1, "")
-
     def watch(done: int) -> None:
-        nonlocal told
-        if told != (now := (done, note(budget, asker))):
-            told = now
-            advance(*now)
+        advance(done, note(budget, asker))
 
     parallel = getattr(environment, "parallel_safe", True)
     width = options.width if parallel else 1

@@ -1,8 +1,8 @@
 """What comes back from an endpoint of OpenAI's kind: an answer, or one of the faults that such endpoints have."""
 
 import json
-import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ CUT = "length"  # the finish reason of an answer that ran into the limit of its 
 _THINKING = re.compile(r"<(?P<tag>think|thinking|reasoning)>(?P<thoughts>.*?)(?:</(?P=tag)>|\Z)", re.DOTALL)
 _ONLY_THE_END = re.compile(r"\A(?P<thoughts>.*?)</(?:think|thinking|reasoning)>", re.DOTALL)
 _BOLD = re.compile(r"\*\*(?P<word>action|thought)(?::\*\*|\*\*:)", re.IGNORECASE)
+_MOST_TOKENS = 10**9  # no answer took more; sums stay numbers that can be reckoned with
 CHARACTERS_A_TOKEN = 4  # where an endpoint does not say how many tokens it took; about right for English
 
 
@@ -54,9 +55,11 @@ class Fault(Exception):
         self.tokens_out = tokens_out
 
 
-def read_body(body: str, prompt_characters: int, seconds: float = 0.0) -> Answer:
+def read_body(
+    body: str, prompt_characters: int, seconds: float = 0.0, clean: Callable[[str], str] = lambda text: text
+) -> Answer:
     """The answer in the body of a chat completion. `prompt_characters`: of all messages, for endpoints that do not
-    count tokens.
+    count tokens. `clean`: goes over every text of it, once that is read and no escape can hide anything.
 
     Raises Fault: "truncated" for what is no whole JSON object, "empty" where there is no choice with a message in it.
     """
@@ -72,10 +75,10 @@ def read_body(body: str, prompt_characters: int, seconds: float = 0.0) -> Answer
     if message is None:
         taken_in, taken_out = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
         if isinstance(error := record.get("error"), dict):  # some gateways put a failure into a success
-            raise Fault("empty", str(error.get("message"))[:300], tokens_in=taken_in or 0, tokens_out=taken_out or 0)
+            raise Fault("empty", clean(str(error.get("message")))[:300], tokens_in=taken_in or 0, tokens_out=taken_out or 0)
         raise Fault("empty", "there was no choice in the answer", tokens_in=taken_in or 0, tokens_out=taken_out or 0)
-    text, inside = split_thinking(_text_of(message.get("content")))
-    beside = next((found for name in ("reasoning_content", "reasoning") if (found := _text_of(message.get(name)))), "")
+    text, inside = split_thinking(clean(_text_of(message.get("content"))))
+    beside = next((found for name in ("reasoning_content", "reasoning") if (found := clean(_text_of(message.get(name))))), "")
     reasoning = "\n".join(part for part in (beside.strip(), inside) if part)
     return Answer(
         text=text,
@@ -128,7 +131,7 @@ def _text_of(content: Any) -> str:
 
 
 def _count(value: Any) -> int | None:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS
     return int(value) if number else None
 
 

@@ -104,7 +104,8 @@ class Asker:
             if known or fault.kind in _ENDS:
                 raise GivenUp(_ENDS.get(fault.kind, "environment"))
             raise DuomemError(
-                f"The endpoint refuses what it is asked ({fault.kind}: {fault}).", "Check --base-url and --model."
+                f"The endpoint refuses what it is asked ({fault.kind}: {fault}).",
+                "Add --temp none." if "temperature" in str(fault).lower() else "Check --base-url and --model.",
             )
         if (fault.retry_after_s or 0.0) > self.waiting.policy.longest_asked_s:
             raise DuomemError(

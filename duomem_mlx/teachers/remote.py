@@ -116,7 +116,7 @@ class RemoteModel:
         except (UnicodeError, ValueError) as error:
             raise Fault("truncated", self._plain(str(error))) from None
         characters = sum(len(message["content"]) for message in messages)
-        return read_body(self._plain(body), characters, time.monotonic() - started)
+        return read_body(body, characters, time.monotonic() - started, self._plain)
 
     def close(self) -> None:
         self._client.close()

@@ -38,7 +38,7 @@ def test_thoughts_in_a_field_of_their_own(name: str) -> None:
 def test_what_was_used_is_what_the_endpoint_says_or_a_guess() -> None:
     told = read_body(body({"content": "x"}, usage={"prompt_tokens": 7, "completion_tokens": 3}), 400)
     assert (told.tokens_in, told.tokens_out, told.tokens) == (7, 3, 10)
-    for usage in (None, {}, {"prompt_tokens": None}, {"prompt_tokens": -1}, {"prompt_tokens": "7"}, []):
+    for usage in (None, {}, {"prompt_tokens": None}, {"prompt_tokens": -1}, {"prompt_tokens": "7"}, {"prompt_tokens": 10**400}, []):
         guessed = read_body(body({"content": "12345678"}, usage=usage), 401)
         assert (guessed.tokens_in, guessed.tokens_out) == (101, 2)
 
@@ -64,6 +64,17 @@ def test_no_choice_is_a_fault_that_costs_what_it_says(record: dict[str, Any]) ->
 def test_half_a_surrogate_pair_can_be_written_down() -> None:
     answer = read_body('{"choices": [{"message": {"content": "Action: \\ud83d walk"}}]}', 0)
     assert answer.text.encode() == b"Action: ? walk"
+
+
+def test_what_is_to_be_blotted_out_hides_behind_no_escape() -> None:
+    def clean(text: str) -> str:
+        return text.replace("sk-a/b", "[key]")
+
+    said = r'"Bearer sk\u002da\/b"'
+    answer = read_body(f'{{"choices": [{{"message": {{"content": {said}, "reasoning": {said}}}}}]}}', 0, clean=clean)
+    assert (answer.text, answer.reasoning) == ("Bearer [key]", "Bearer [key]")
+    with pytest.raises(Fault, match=r"^Bearer \[key\]$"):
+        read_body(f'{{"error": {{"message": {said}}}}}', 0, clean=clean)
 
 
 def test_content_in_parts() -> None:
