@@ -165,6 +165,11 @@ _REMAKE = "Remove that line, or make the file again with `duomem-mlx teach`."
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"text expected, found {type(value).__name__}")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:  # JSON can hold half of a surrogate pair, no file and no tokenizer can
+            raise ValueError("text that is not Unicode") from None
     return value
 
 

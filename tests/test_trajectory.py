@@ -67,6 +67,7 @@ def test_the_id_is_of_the_actions_and_not_of_time() -> None:
         (b'{"format": 99}', "newer"),
         (b'{"format": 1}', "missing"),
         (b"\xff\xfe", "UTF-8"),
+        (json.dumps({**to_record(ONE), "task": "half \ud800"}).encode(), "not Unicode"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: bytes, word: str) -> None:

@@ -176,6 +176,8 @@ def import_(
     given = Bank.open(find_bank(source)) if file is None else None
     if is_bank(out) and encoder is not None:
         raise UsageError(f"{out} has an encoder already.", "Leave out --encoder, or choose another --out.")
+    if given and out.exists() and given.path.samefile(out):
+        raise UsageError(f"{out} is that very bank.", "Choose another --out.")
     name = encoder or (given.encoder_id if given else None)
     by, finder = (given.by, given.finder) if given else (TASK, "")
     with Bank.open(out) if is_bank(out) else Bank.building(out, load_encoder(name), by=by, finder=finder) as bank:
@@ -221,7 +223,10 @@ def verify(bank: BankName = None, json: options.Json = False) -> None:
     for problem in problems:
         output.line(problem)
     if problems:
-        raise DuomemError(f"The bank {head['bank']} is not sound.", f"Restore it from a copy. {MATRIX} alone may be deleted: it is made anew.")
+        raise DuomemError(
+            f"The bank {head['bank']} is not sound.",
+            f"Restore it from a copy. {MATRIX} alone may be deleted: it is made anew.",
+        )
     output.line(f"{head['bank']}: {head['count']} memories, sound.")
 
 

@@ -9,7 +9,12 @@ from typing import Any
 import typer
 
 # What a world or a memory says may hold sequences that a terminal would obey; they are shown spelt out.
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
+_TURNS = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))  # they turn the direction of what is read
+_HALVES = range(0xD800, 0xE000)  # of surrogate pairs; no stream takes them
+_SPELT = {code: f"\\u{code:04x}" for code in (*_TURNS, *_HALVES)}
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"} | _SPELT
+_IN_A_CELL = _CONTROLS | {ord("\t"): "\\t", ord("\n"): "\\n"}
+_IN_JSON = {code: f"\\u{code:04x}" for code in range(127, 160)} | _SPELT  # JSON's own way of writing the same text
 
 
 _muted = False
@@ -24,7 +29,7 @@ def mute() -> None:
 def result(value: dict[str, Any]) -> None:
     """One JSON object on standard output."""
     if not _muted:
-        typer.echo(json.dumps(value, ensure_ascii=False))
+        typer.echo(json.dumps(value, ensure_ascii=False).translate(_IN_JSON))
 
 
 def say(text: str, always: bool = False) -> None:
@@ -42,7 +47,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Columns that line up, numbers to the right, on standard output."""
     from rich.cells import cell_len
 
-    rows = [[cell.translate(_CONTROLS) for cell in row] for row in rows]
+    rows = [[cell.translate(_IN_A_CELL) for cell in row] for row in rows]
     cells = [list(columns), *rows]
     widths = [max(cell_len(row[i]) for row in cells) for i in range(len(columns))]
     numeric = [all(_starts_like_number(row[i]) for row in rows) and bool(rows) for i in range(len(columns))]

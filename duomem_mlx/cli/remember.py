@@ -64,6 +64,7 @@ def build(
     whole, not before; what a model wrote for it meanwhile is kept beside it, and not asked for again. The student's own
     successes are in RESULTS/episodes/base of an evaluation of training games.
     """
+    from duomem_mlx.errors import DuomemError
     from duomem_mlx.memory.bank import Bank, is_bank
     from duomem_mlx.memory.encoder import load_encoder
     from duomem_mlx.memory.keys import FACTS
@@ -88,20 +89,21 @@ def build(
                 output.say(f"{folder} was built from these trajectories before.")
                 _report_build(bank, kept, 0, json)
                 return
-    if asked is not None:
-        asked = writers.journaled(asked, folder)
-    if finding is not None:
-        finding = asked if asked and asked.name == finding.name else writers.journaled(finding, folder)
-    write = writers.script_writer(environment, writer, way, asked)
-    facts = None if finding is None else writers.facts_finder(finding)[1]
-    memories, left_out = writers.memories_of(kept, environment, by, form, write, facts, asked)
-    with (
-        output.progress("Remembering", len({memory.key for memory in memories})) as advance,
-        Bank.building(
-            folder, load_encoder(encoder), by=by, built_from=built_from, finder=finder, overwrite=overwrite
-        ) as bank,
-    ):
-        bank.add(memories, lambda done: advance(done, "tasks"))
+    # Begun before anything is written: a taken folder and an unknown encoder are refused before they cost something.
+    with Bank.building(
+        folder, load_encoder(encoder), by=by, built_from=built_from, finder=finder, overwrite=overwrite
+    ) as bank:
+        if asked is not None:
+            asked = writers.journaled(asked, folder)
+        if finding is not None:
+            finding = asked if asked and asked.name == finding.name else writers.journaled(finding, folder)
+        write = writers.script_writer(environment, writer, way, asked)
+        facts = None if finding is None else writers.facts_finder(finding)[1]
+        memories, left_out = writers.memories_of(kept, environment, by, form, write, facts, asked)
+        if not memories:
+            raise DuomemError(f"None of {len(kept)} trajectories made a memory.", "Try another --writer or --model.")
+        with output.progress("Remembering", len({memory.key for memory in memories})) as advance:
+            bank.add(memories, lambda done: advance(done, "tasks"))
     with Bank.open(folder) as bank:
         _report_build(bank, kept, left_out, json)
 
@@ -128,6 +130,7 @@ def add(
     environment = wiring.open_environment(env, None, "fast")
     asked = writers.asked_by(writer, model, writers.Far(base_url, api_key_env, Limits(price_in, price_out, max_cost)))
     with writers.ready(banks.open_named(memories), model if asked is None or asked.here else None) as bank:
+        bank.add([])  # refuses a bank that cannot be changed before anything is written that costs something
         if asked is not None:
             asked = writers.journaled(asked, bank.path)
         write = writers.script_writer(environment, writer, way, asked)

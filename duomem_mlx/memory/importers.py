@@ -45,8 +45,10 @@ def read_foreign(path: Path, fields: Mapping[str, str], environment: str) -> Imp
         except DuomemError as error:
             left_out[error.what.removeprefix(where).strip()] += 1
     if not memories:
-        reasons = "; ".join(f"{reason} ({count})" for reason, count in left_out.most_common(3)) or "it is empty"
-        raise UsageError(f"{path} holds no memory: {reasons}", "Name its fields with --field OURS=THEIRS.")
+        reasons = "; ".join(f"{reason.rstrip('.')} ({count})" for reason, count in left_out.most_common(3))
+        raise UsageError(
+            f"{path} holds no memory: {reasons or 'it is empty'}.", "Name its fields with --field OURS=THEIRS."
+        )
     return Imported(tuple(memories), left_out)
 
 

@@ -75,10 +75,14 @@ def read_body(
     if message is None:
         taken_in, taken_out = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
         if isinstance(error := record.get("error"), dict):  # some gateways put a failure into a success
-            raise Fault("empty", clean(str(error.get("message")))[:300], tokens_in=taken_in or 0, tokens_out=taken_out or 0)
+            raise Fault(
+                "empty", clean(str(error.get("message")))[:300], tokens_in=taken_in or 0, tokens_out=taken_out or 0
+            )
         raise Fault("empty", "there was no choice in the answer", tokens_in=taken_in or 0, tokens_out=taken_out or 0)
     text, inside = split_thinking(clean(_text_of(message.get("content"))))
-    beside = next((found for name in ("reasoning_content", "reasoning") if (found := clean(_text_of(message.get(name))))), "")
+    beside = next(
+        (found for name in ("reasoning_content", "reasoning") if (found := clean(_text_of(message.get(name))))), ""
+    )
     reasoning = "\n".join(part for part in (beside.strip(), inside) if part)
     return Answer(
         text=text,

@@ -140,6 +140,17 @@ def test_a_terminal_obeys_no_memory(call: Call, bank: Path) -> None:
         assert not set(out + err) & {chr(code) for code in (*range(9), *range(11, 32), *range(127, 160))}
 
 
+def test_a_table_has_a_line_a_memory_and_reads_from_left_to_right(call: Call, bank: Path) -> None:
+    poison = "put box\n0123456789abcdef\u202e on\tbed\x9b"
+    with Bank.open(bank, HashingEncoder()) as opened:
+        opened.add([memory(poison)])
+    _, out, _ = call("list", bank)
+    assert "put box\\n0123456789abcdef\\u202e on\\tbed\\x9b\n" in out
+    _, out, _ = call("search", poison, "--memories", bank, "--json")
+    assert not set(out) & {"\u202e", "\x9b"}
+    assert json.loads(out)["hits"][0]["task"] == poison
+
+
 def test_list_show_forget_and_verify(call: Call, bank: Path) -> None:
     listed = as_json(call, "list", bank)["memories"]
     assert len(listed) == 6
@@ -176,6 +187,12 @@ def test_export_and_import(call: Call, bank: Path, tmp_path: Path) -> None:
     code, _, err = call("forget", "0", "--memories", tmp_path / "sealed")
     assert code == 2
     assert err.count("\n") == 1
+
+
+def test_a_bank_is_not_imported_into_itself(call: Call, bank: Path) -> None:
+    before = as_json(call, "list", bank)
+    assert call("import", bank, "--out", bank.parent / "." / "bank")[0] == 2
+    assert as_json(call, "list", bank) == before
 
 
 def test_memories_of_others_are_imported(call: Call, tmp_path: Path) -> None:
@@ -282,7 +299,19 @@ def test_a_remote_model_writes_within_its_budget_and_is_paid_once(
         assert as_json(call, *more)["strengthened"] == 12
         assert far.answered == 6
         far.choose = lambda number: "too long"
-        assert as_json(call, *words, "--overwrite", "--way", "rounds")["left_out"] == 12
+        before = (tmp_path / "own" / "bank.sqlite3").read_bytes()
+        code, _, err = call(*words, "--overwrite", "--way", "rounds")
+        assert code == 1
+        assert "None of 12 trajectories made a memory" in err
+        assert (tmp_path / "own" / "bank.sqlite3").read_bytes() == before
+        asked = far.asked
+        for refused in (
+            ("build", played, *words[2:8], "--out", tmp_path / "own"),
+            ("build", played, *words[2:8], "--out", played.parent),
+            ("add", played, *words[2:8], "--memories", "alfworld-search"),
+        ):
+            assert call(*refused)[0] == 2
+        assert far.asked == asked
     assert not any(server.KEY.encode() in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
 
 

@@ -59,8 +59,8 @@ def test_what_is_left_out_is_counted_by_reason(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "holds no memory: it is empty"),
-        (b'{"question": "t", "script": "s"}\n', r"holds no memory: has no task\. \(1\).*--field OURS=THEIRS"),
+        (b"", r"holds no memory: it is empty\. "),
+        (b'{"question": "t", "script": "s"}\n', r"holds no memory: has no task \(1\)\. .*--field OURS=THEIRS"),
         (b"[1, 2", "neither JSON Lines nor one JSON array"),
         (b"x" * 3_000_000, "has more than"),
     ],

@@ -38,7 +38,15 @@ def test_thoughts_in_a_field_of_their_own(name: str) -> None:
 def test_what_was_used_is_what_the_endpoint_says_or_a_guess() -> None:
     told = read_body(body({"content": "x"}, usage={"prompt_tokens": 7, "completion_tokens": 3}), 400)
     assert (told.tokens_in, told.tokens_out, told.tokens) == (7, 3, 10)
-    for usage in (None, {}, {"prompt_tokens": None}, {"prompt_tokens": -1}, {"prompt_tokens": "7"}, {"prompt_tokens": 10**400}, []):
+    for usage in (
+        None,
+        {},
+        {"prompt_tokens": None},
+        {"prompt_tokens": -1},
+        {"prompt_tokens": "7"},
+        {"prompt_tokens": 10**400},
+        [],
+    ):
         guessed = read_body(body({"content": "12345678"}, usage=usage), 401)
         assert (guessed.tokens_in, guessed.tokens_out) == (101, 2)
 
