@@ -1,6 +1,7 @@
 """Where things lie, and writing them so that nothing is ever half there."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from duomem_mlx.errors import DuomemError, UsageError
 
@@ -109,6 +110,14 @@ def append_json(path: Path, values: Iterable[Any]) -> None:
             except BaseException:  # Ctrl-C as well
                 os.truncate(path, start)
                 raise
+
+
+def lock(file: BinaryIO, folder: Path) -> None:
+    """Keep every other process that asks out of `folder` until `file` is closed. Raises DuomemError when one is in."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DuomemError(f"Another process writes into {folder}.", "Wait for it, or choose another --out.") from None
 
 
 def mend_tail(path: Path) -> bool:

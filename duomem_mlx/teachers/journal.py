@@ -1,6 +1,5 @@
 """Every answer that was paid for, on disk before it is used: a run that was killed asks for none of them again."""
 
-import fcntl
 import json
 import os
 import threading
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from duomem_mlx.errors import DuomemError
-from duomem_mlx.paths import digest, disk_faults, mend_tail
+from duomem_mlx.paths import digest, disk_faults, lock, mend_tail
 from duomem_mlx.teachers.answers import Answer, reply_in
 from duomem_mlx.teachers.budget import Budget
 
@@ -46,12 +45,10 @@ class Journal:
         with disk_faults(path):
             self._file: BinaryIO | None = path.open("ab", buffering=0)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            lock(self._file, path.parent)
+        except DuomemError:
             self.close()
-            raise DuomemError(
-                f"Another process plays into {path.parent}.", "Wait for it, or choose another --out."
-            ) from None
+            raise
         mend_tail(path)
         with path.open(encoding="utf-8", errors="replace") as lines:
             for number, line in enumerate(lines, 1):

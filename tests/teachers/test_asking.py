@@ -141,6 +141,12 @@ def test_what_no_waiting_mends_is_told_at_once(tmp_path: Path, kind: str, told: 
     assert asked_at(found) == [0.0]
 
 
+def test_a_model_that_takes_no_temperature_is_told_of(tmp_path: Path) -> None:
+    found = asker(tmp_path, lambda t: Fault("http_400", "Temperature 0 is not supported", final=True))
+    with pytest.raises(DuomemError, match="Add --temp none"):
+        found.answer(PLACE, ASKED, 0)
+
+
 @pytest.mark.parametrize(("kind", "end"), [("context", "context"), ("http_400", "environment")])
 def test_a_refusal_after_good_answers_ends_the_attempt_alone(tmp_path: Path, kind: str, end: str) -> None:
     found = asker(tmp_path, lambda t: WALK if t == 0 else Fault(kind, "no", final=True), takes_s=1.0)

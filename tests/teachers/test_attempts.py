@@ -38,6 +38,15 @@ def test_what_was_added_is_there_after_an_interruption(tmp_path: Path) -> None:
     assert list(Attempts(tmp_path).done) == ["train/1"]
 
 
+def test_two_processes_do_not_play_into_one_folder(tmp_path: Path) -> None:
+    with attempts_in(tmp_path) as attempts:
+        with pytest.raises(DuomemError, match="Another process writes into"), attempts_in(tmp_path):
+            pass
+        attempts.add(played(1))
+    with attempts_in(tmp_path) as attempts:
+        assert list(attempts.done) == ["train/1"]
+
+
 def test_a_torn_last_line_is_played_again(tmp_path: Path) -> None:
     with attempts_in(tmp_path) as attempts:
         for number in range(1, 5):
