@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from duomem_mlx.errors import DuomemError, UsageError
 
 PACKAGE = Path(__file__).parent
 CONFIG = "config.json"  # what made a run's folder
+CLAIM_SECONDS = 5.0  # a process that claims a folder waits so long for another that does
 
 
 def home() -> Path:
@@ -112,12 +114,34 @@ def append_json(path: Path, values: Iterable[Any]) -> None:
                 raise
 
 
-def lock(file: BinaryIO, folder: Path) -> None:
-    """Keep every other process that asks out of `folder` until `file` is closed. Raises DuomemError when one is in."""
+def lock(file: BinaryIO | int, folder: Path, patience_seconds: float = 0.0) -> None:
+    """Keep every other process that asks out of `folder` until `file` is closed. Raises DuomemError when one is in
+    and stays longer than `patience_seconds`."""
+    until = time.monotonic() + patience_seconds
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise DuomemError(
+                    f"Another process writes into {folder}.", "Wait for it, or choose another --out."
+                ) from None
+        time.sleep(0.05)
+
+
+@contextmanager
+def alone_in(folder: Path, patience_seconds: float = 0.0) -> Iterator[None]:
+    """Keep every other process that asks out of `folder`, made where it is not there, for the block. Raises
+    DuomemError as `lock` does, and when the disk refuses."""
+    with disk_faults(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise DuomemError(f"Another process writes into {folder}.", "Wait for it, or choose another --out.") from None
+        lock(handle, folder, patience_seconds)
+        yield
+    finally:
+        os.close(handle)
 
 
 def mend_tail(path: Path) -> bool:
@@ -161,18 +185,26 @@ class RunFolder:
     run: Mapping[str, Any]  # the command and its settings
     outputs: Sequence[str]  # names of what the command writes into the folder, beside config.json
     begun: bool  # this very run was begun there
+    anew: bool = False  # though it was, it is to be done again
 
     def claim(self) -> None:
         """Write `config.json` where the run is new there, and clear what another left under the same names; a run
-        that was begun loses only what a kill tore. Raises DuomemError when the disk refuses."""
-        with disk_faults(self.path):
-            for name in (*self.outputs, CONFIG):
-                for torn in self.path.glob(f".{name}.*"):
-                    torn.unlink(missing_ok=True)
-                if not self.begun:
-                    _remove(self.path / name)
-        if not self.begun:
-            write_json(self.path / CONFIG, {"format": 1, "run": self.run})
+        that was begun loses only what a kill tore. Raises DuomemError when the disk refuses, or when another process
+        is alone in there."""
+        with alone_in(self.path, CLAIM_SECONDS):
+            begun = self.begun or (not self.anew and self._is_begun())  # by another process, a moment ago
+            with disk_faults(self.path):
+                for name in (*self.outputs, CONFIG):
+                    for torn in self.path.glob(f".{name}.*"):
+                        torn.unlink(missing_ok=True)
+                    if not begun:
+                        _remove(self.path / name)
+            if not begun:
+                write_json(self.path / CONFIG, {"format": 1, "run": self.run})
+
+    def _is_begun(self) -> bool:
+        config = self.path / CONFIG
+        return config.is_file() and _run_of(read_json(config, "run's config.json")) == self.run
 
 
 def run_folder(
@@ -206,7 +238,7 @@ def run_folder(
         raise UsageError(
             f"{folder} holds another run (other {', '.join(names)}).", "Choose another --out, or add --overwrite."
         )
-    return RunFolder(folder, wanted, tuple(outputs), begun=old == wanted and not overwrite)
+    return RunFolder(folder, wanted, tuple(outputs), begun=old == wanted and not overwrite, anew=overwrite)
 
 
 def claim_run(

@@ -79,6 +79,26 @@ def test_a_run_is_claimed_when_it_says_so_and_not_before(tmp_path: Path) -> None
     assert (folder.path / "made.txt").exists()
 
 
+def test_a_run_begun_by_another_process_since_it_was_looked_at_keeps_what_is_there(tmp_path: Path) -> None:
+    one, other = (paths.run_folder(tmp_path / "run", "train", {"rank": 8}, MADE) for _ in range(2))
+    one.claim()
+    (tmp_path / "run" / "made.txt").touch()
+    other.claim()
+    assert (tmp_path / "run" / "made.txt").exists()
+    paths.run_folder(tmp_path / "run", "train", {"rank": 8}, MADE, overwrite=True).claim()
+    assert not (tmp_path / "run" / "made.txt").exists()
+
+
+def test_a_folder_that_a_process_is_alone_in_is_not_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "CLAIM_SECONDS", 0.1)
+    folder = paths.run_folder(tmp_path / "run", "train", {}, MADE)
+    with paths.alone_in(tmp_path / "run"):
+        with pytest.raises(DuomemError, match="Another process writes into"):
+            folder.claim()
+        assert not list((tmp_path / "run").iterdir())
+    folder.claim()
+
+
 def test_another_command_s_folder_is_never_overwritten(tmp_path: Path) -> None:
     folder = paths.claim_run(tmp_path / "run", "teach", {}, MADE)
     (folder / "made.txt").touch()

@@ -1,6 +1,7 @@
 """A training run as a person sees it: what is trained, what it will take, how it goes, and the rows themselves."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,9 @@ def train_in(
     claim: Callable[[], object] | None = None,
 ) -> None:
     """Train until it is done or the time is up, telling what is trained, what it takes, and how it goes. Before
-    anything is written the folder is claimed, or what `claim` claims; it is None where another rank has it."""
+    anything is written the folder is claimed, or what `claim` claims, and no other process trains in it meanwhile; it
+    is None where another rank has it."""
+    from duomem_mlx.paths import alone_in
     from duomem_mlx.training import checkpoint, probe
     from duomem_mlx.training.budget import UNBOUNDED
     from duomem_mlx.training.fit import fit
@@ -46,7 +49,8 @@ def train_in(
         tell_plan(probe.plan(student.model, steps, prepared.held_out, settings, means, trials), means)
     if folder is not None:
         (claim or folder.claim)()
-    with output.progress("Training", len(steps)) as advance:
+    alone = nullcontext() if folder is None else alone_in(folder.path)
+    with alone, output.progress("Training", len(steps)) as advance:
         fit(
             student,
             adapter_config,

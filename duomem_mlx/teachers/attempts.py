@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from duomem_mlx.paths import append_json, disk_faults, lock, mend_tail
+from duomem_mlx.paths import alone_in, append_json, mend_tail
 from duomem_mlx.trajectory import Trajectory, read_trajectories, to_record
 
 WON = "trajectories.jsonl"
@@ -90,10 +90,7 @@ class Attempts:
 def attempts_in(folder: Path) -> Iterator[Attempts]:
     """The attempts of a folder; whatever ends the block, what was added to them is on disk afterwards. Raises
     DuomemError when another process has them."""
-    with disk_faults(folder / WON):
-        held = (folder / WON).open("ab")
-    with held:
-        lock(held, folder)
+    with alone_in(folder):
         attempts = Attempts(folder)
         try:
             yield attempts
