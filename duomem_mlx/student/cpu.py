@@ -6,8 +6,10 @@ attention that leaves out the masked half, and a backward pass that takes up wha
 same numbers to rounding (the tests say how near).
 """
 
+import ctypes
 import math
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +22,8 @@ from mlx import nn
 BLOCK = 128  # queries that share one matrix product; keys behind the block's last are left out
 VOCABULARIES = 8  # rows of scores that are exponentiated at a time: two fifths less memory at its peak than all at once
 CACHE_BYTES = 256 << 20  # freed buffers kept for reuse; more gains nothing, and MLX's 32 MiB costs some 3%
+M_MMAP_THRESHOLD = -3  # malloc.h
+GIVEN_BACK = 1 << 20  # bytes
 
 # 2^f on [-1/2, 1/2], relative error below 2e-7: weighted least squares at Chebyshev points.
 EXP2 = (1.00000007, 0.69314695, 0.24022121, 0.05550743, 0.00967547, 0.0013267)
@@ -36,6 +40,15 @@ def lanes(most: int) -> int:
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores, most))
+
+
+def give_back_freed_memory() -> None:
+    """From now on, in this process, glibc gives large freed blocks back to the system at once. Left to itself it comes
+    to keep blocks of up to 32 MB: a training run that held 3.9 GB in arrays had grown to 6 GB."""
+    if sys.platform == "linux" and mx.default_device().type == mx.cpu:
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            mallopt(M_MMAP_THRESHOLD, GIVEN_BACK)
 
 
 @contextmanager

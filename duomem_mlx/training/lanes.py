@@ -116,6 +116,7 @@ class _Room:
 def computing(model: Any, means: Means) -> Iterator[Lanes]:
     """Lanes for the model in training mode, within `means` and with what makes this device quick; evaluation mode and
     MLX's own limits afterwards."""
+    cpu.give_back_freed_memory()
     logits, _ = logits_at(model)
     model.train()
     with cpu.quick(), nullcontext() if means.cache is None else _caching(means.cache):

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -98,3 +101,38 @@ def test_lanes_need_a_blas_of_one_thread(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert 1 <= cpu.lanes(8) <= 8
     assert cpu.lanes(1) == 1
+
+
+HOLES = """
+import sys
+import mlx.core as mx
+from duomem_mlx.student import cpu, machine
+
+mx.set_cache_limit(0)
+if sys.argv[1] == "given back":
+    cpu.give_back_freed_memory()
+
+
+def many():
+    return [mx.full((2 << 20,), float(i + 1)) for i in range(40)]  # 8 MB each
+
+
+first = many()
+mx.eval(first)
+first.clear()  # glibc learns that such blocks come and go
+held = many()
+mx.eval(held)
+full = machine.resident_bytes()
+del held[::2]
+print((full - machine.resident_bytes()) / 2**20)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
+def test_freed_memory_goes_back_to_the_system():
+    def returned(how):
+        call = [sys.executable, "-c", HOLES, how]
+        return float(subprocess.run(call, check=True, capture_output=True, text=True).stdout)
+
+    assert returned("given back") > 150
+    assert returned("left to itself") < 80
