@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from duomem_mlx.cli import banks, options, output, wiring, writers
+from duomem_mlx.cli import banks, options, output, remote, wiring, writers
 
 if TYPE_CHECKING:
     from duomem_mlx.memory.bank import Bank
     from duomem_mlx.trajectory import Trajectory
 
 FEW = 10  # successes
+FAR_ONLY = "Add --writer remote, or leave that out."
 
 Files = Annotated[
     list[Path], typer.Argument(metavar="TRAJECTORIES…", help="What `teach` wrote, or RESULTS/episodes/ARM.")
@@ -39,6 +40,7 @@ Form = Annotated[
 
 
 def build(
+    context: typer.Context,
     trajectories: Files,
     out: options.Out = None,
     env: options.Env = wiring.HOUSEHOLD,
@@ -75,6 +77,8 @@ def build(
     environment = wiring.open_environment(env, None, "fast")
     kept = chosen(_read(trajectories), thin, limit)
     far = writers.Far(base_url, api_key_env, Limits(price_in, price_out, max_cost))
+    if writer != remote.REMOTE:
+        remote.refuse_its_options(context, FAR_ONLY)
     asked = writers.asked_by(writer, model, far)
     finding = writers.finder_of_facts(asked, model) if by == FACTS else None
     settings = {"env": env, "by": by, "form": form, "encoder": encoder, "made_of": [t.id for t in kept]}
@@ -109,6 +113,7 @@ def build(
 
 
 def add(
+    context: typer.Context,
     trajectories: Files,
     memories: options.Memories = None,
     env: options.Env = wiring.HOUSEHOLD,
@@ -128,6 +133,8 @@ def add(
     from duomem_mlx.teachers.budget import Limits
 
     environment = wiring.open_environment(env, None, "fast")
+    if writer != remote.REMOTE:
+        remote.refuse_its_options(context, FAR_ONLY)
     asked = writers.asked_by(writer, model, writers.Far(base_url, api_key_env, Limits(price_in, price_out, max_cost)))
     with writers.ready(banks.open_named(memories), model if asked is None or asked.here else None) as bank:
         bank.add([])  # refuses a bank that cannot be changed before anything is written that costs something

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from duomem_mlx.cli import output
 
 if TYPE_CHECKING:
+    import typer
+
     from duomem_mlx.environment import Environment
     from duomem_mlx.teachers.attempts import Attempts
     from duomem_mlx.teachers.budget import Budget, Limits
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from duomem_mlx.teachers.remote import Endpoint
 
 REMOTE = "remote"
+ITS_OPTIONS = ("base_url", "api_key_env", "price_in", "price_out", "max_cost")  # wherever a remote model may be asked
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,18 @@ def chosen(
     manner = Manner(parse_temperatures(temperatures), keep_thoughts)
     endpoint = Endpoint(base_url, model) if max_tokens is None else Endpoint(base_url, model, max_tokens)
     return RemoteOptions(endpoint, key_variable, limits, manner, width)
+
+
+def refuse_its_options(context: "typer.Context", remedy: str, *further: str) -> None:
+    """For a call that asks no remote model. Raises UsageError naming options, of ITS_OPTIONS and `further`, that it
+    gives all the same."""
+    from duomem_mlx.errors import UsageError
+
+    known = {parameter.name: parameter.opts[0] for parameter in context.command.params}
+    sources = {name: context.get_parameter_source(name) for name in (*further, *ITS_OPTIONS)}
+    given = [known[name] for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    if given:
+        raise UsageError(f"Only a remote model knows {', '.join(given)}.", remedy)
 
 
 class Asking:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from duomem_mlx.teachers.course import Play
 
 SEARCH = "search"
+REMOTE_ONLY = ("plan", "model", "batch_size", "temp", "max_tokens", "keep_thoughts", "max_total_tokens", "max_hours")
 ATTEMPTS = 5  # at a game, for each solution that is wanted
 
 TeacherName = Annotated[
@@ -65,6 +66,7 @@ Plan = Annotated[
 
 
 def teach(
+    context: typer.Context,
     games: options.Games = "train",
     games_dir: options.GamesDir = None,
     engine: options.Engine = "fast",
@@ -115,8 +117,8 @@ def teach(
         far = remote.chosen(base_url, model, max_tokens, api_key_env, limits, temp, keep_thoughts, batch_size)
     elif teacher != SEARCH:
         raise UsageError(f"There is no teacher {teacher!r}.", "Use --teacher search or --teacher remote.")
-    elif plan or base_url or model:
-        raise UsageError("--plan, --base-url and --model are for a remote teacher.", "Add --teacher remote.")
+    else:
+        remote.refuse_its_options(context, "Add --teacher remote, or leave that out.", *REMOTE_ONLY)
     most = attempts or (ATTEMPTS * solutions if far or solutions > 1 else 1)
     if far is None:
         teacher_of(environment, seed if most > 1 else None)

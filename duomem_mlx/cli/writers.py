@@ -89,8 +89,6 @@ def asked_by(writer: str, model: str | None, far: Far | None = None) -> Asked | 
 
     if writer == remote.REMOTE and far is not None:
         return far_model(model, far)
-    if far is not None and far.base_url is not None:
-        raise UsageError("--base-url is for a remote writer.", "Add --writer remote.")
     if writer in (PLAIN, SCRIPT):
         return None
     if writer not in MODELS:

@@ -319,7 +319,8 @@ def test_a_remote_model_writes_within_its_budget_and_is_paid_once(
     ("words", "says"),
     [
         (("--writer", "remote"), "needs --base-url and --model"),
-        (("--base-url", "http://localhost:1/v1"), "--base-url is for a remote writer"),
+        (("--base-url", "http://localhost:1/v1"), "Only a remote model knows --base-url"),
+        (("--max-cost", "1", "--price-in", "0.1"), "Only a remote model knows --price-in, --max-cost"),
         (("--writer", "remote", "--base-url", "http://x/v1", "--model", "m", "--max-cost", 1), "no price"),
         (("--writer", "remote", "--base-url", "http://x/v1", "--model", "m", "--api-key-env", "NONE"), "is not set"),
     ],

@@ -85,6 +85,7 @@ def test_nothing_won_is_a_failure_that_says_where_to_look(capsys: pytest.Capture
         (["--teacher", "remote"], "needs --base-url and --model"),
         (["--teacher", "remote", "--base-url", "localhost:1", "--model", "m"], "--base-url is no address"),
         (["--plan"], "Add --teacher remote"),
+        (["--temp", "0", "--max-cost", "3"], "Only a remote model knows --temp, --max-cost"),
         (["--solutions", "2", "--attempts", "3"], "knows one way only"),
         (["--teacher", "oracle"], "There is no teacher 'oracle'"),
         (["--games", "valid_seen"], "'valid_seen' holds no games"),
