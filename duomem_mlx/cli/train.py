@@ -255,9 +255,10 @@ def train(
         return
     output.say(f"The adapter is in {path} ({seconds:.0f} s).")
     if not finished:
+        among = " of its round" if rounds is not None else ""
         output.say(
-            f"The time was up after step {figures['steps']} of {figures['planned_steps']}; the same command goes on "
-            "from there, and this adapter can be used until then."
+            f"The time was up after step {figures['steps']} of {figures['planned_steps']}{among}; the same command "
+            "goes on from there, and this adapter can be used until then."
         )
     elif figures["steps"] < figures["planned_steps"]:
         output.say(f"It ended after step {figures['steps']}: {settings.patience} validations brought nothing better.")
