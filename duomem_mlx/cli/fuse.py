@@ -9,9 +9,9 @@ import typer
 from duomem_mlx.cli import options, output, wiring
 
 if TYPE_CHECKING:
-    from duomem_mlx.environment import Environment
+    from duomem_mlx.evaluation.runner import Run
+    from duomem_mlx.student.agent import Agent
     from duomem_mlx.student.fusing import Fused
-    from duomem_mlx.student.models import Student
     from duomem_mlx.trajectory import Episode
 
 Bits = Annotated[
@@ -43,13 +43,17 @@ def fuse(
     """Fuse an adapter into its base: one model for what takes no adapters, such as LM Studio.
 
     The folder opens in mlx-lm, and its duomem.json still says what the model learnt. With --check the games are played
-    without memories, once with the adapter beside its base and once with what was written; they lie in DIR-check.
+    without memories, once with the adapter beside its base and once with what was written; they lie in DIR-check. A
+    model that is there already is checked as it is.
     """
     wiring.one_thread_a_product()
+    from duomem_mlx.environment import ordered
     from duomem_mlx.errors import UsageError
+    from duomem_mlx.evaluation.runner import Run
     from duomem_mlx.models_on_disk import KNOWN, STUDENT, locate
-    from duomem_mlx.paths import digest, read_json
+    from duomem_mlx.paths import claim_run, digest, read_json, write_json
     from duomem_mlx.student import adapters
+    from duomem_mlx.student.episodes import PlaySettings
 
     if bits not in (None, "4", "8", "none"):
         raise UsageError(f"--bits is {bits}.", "It is 4, 8 or none.")
@@ -68,10 +72,14 @@ def fuse(
         "export": export,
     }
     folder = out or Path("runs") / f"fuse-{digest(made_of)[:8]}"
+    if export and (bits or check):
+        raise UsageError("--export writes the adapter as it is; nothing is packed or played.", "Leave the rest out.")
+    environment = wiring.open_environment(env, games_dir, "fast") if check else None
+    split = f"{games}:{check}" if games.startswith("generated:") and games.count(":") == 1 else games
+    tasks = ordered(environment, split, check) if environment else []
     if not free(folder, made_of, overwrite):
         output.say(f"This is done already; it is in {folder}.")
     elif export:
-        from duomem_mlx.paths import write_json
         from duomem_mlx.student.peft import export as export_peft
 
         known = KNOWN.get(located.name)
@@ -79,7 +87,14 @@ def fuse(
         export_peft(source, folder, hub)
         write_json(folder / adapters.RECORD, {"format": 1, **adapters.record(source), "fused": made_of})
     else:
-        fuse_into(folder, source, model, bits, made_of, check, (games, games_dir, env, max_steps))
+        fuse_into(folder, source, model, bits, made_of)
+    if environment:
+        settings = {**made_of, "env": env, "games_dir": str(games_dir or ""), "max_steps": max_steps}
+        results = claim_run(folder.with_name(f"{folder.name}-check"), "fuse", settings, ("episodes",), overwrite)
+        run = Run(results, environment, tasks, split, None, [0], 0, PlaySettings(max_steps=max_steps))
+        record = read_json(folder / adapters.RECORD, "adapter record")
+        record["fused"]["check"] = compared(*played(run, folder, source, model))
+        write_json(folder / adapters.RECORD, record)
     figures = read_json(folder / adapters.RECORD, "adapter record")["fused"]
     if json:
         output.result({"path": str(folder), **figures})
@@ -111,41 +126,19 @@ def free(folder: Path, made_of: dict[str, Any], overwrite: bool) -> bool:
     return False
 
 
-def fuse_into(
-    folder: Path,
-    source: Path,
-    model: str | None,
-    bits: str | None,
-    made_of: dict[str, Any],
-    check: int,
-    play: tuple[str, Path | None, str, int],
-) -> None:
-    """Fuse, save, and play before and after where that is asked for."""
-    from duomem_mlx.environment import ordered
-    from duomem_mlx.student import adapters, fusing
+def fuse_into(folder: Path, source: Path, model: str | None, bits: str | None, made_of: dict[str, Any]) -> None:
+    """Fuse and save, saying what rounding does to the weights."""
+    from duomem_mlx.student import fusing
     from duomem_mlx.student.models import load_student
 
-    games, games_dir, env, max_steps = play
-    environment = wiring.open_environment(env, games_dir, "fast")
-    split = f"{games}:{check}" if games.startswith("generated:") and games.count(":") == 1 else games
-    tasks = ordered(environment, split, check) if check else []
     student = load_student(model, source)
     for warning in student.warnings:
         output.say(warning)
     wanted = fusing.bits_of(student.config) if bits is None else None if bits == "none" else int(bits)
-    before = played(folder, environment, tasks, split, max_steps, student, "adapter", made_of)
     fused = fusing.fuse(student, wanted)
     tell_rounding(fused, made_of["model"])
-    record = {"format": 1, **student.adapter_record}
     figures = {**made_of, "packed": fused.bits, "rounding": round(fused.rounding, 3)}
-    fusing.save(fused, folder, {**record, "fused": figures})
-    del student, fused
-    if tasks:
-        after = played(folder, environment, tasks, split, max_steps, load_student(str(folder)), "fused", made_of)
-        figures["check"] = compared(before, after)
-        from duomem_mlx.paths import write_json
-
-        write_json(folder / adapters.RECORD, {**record, "fused": figures})
+    fusing.save(fused, folder, {"format": 1, **student.adapter_record, "fused": figures})
 
 
 def tell_rounding(fused: "Fused", model: str) -> None:
@@ -158,37 +151,24 @@ def tell_rounding(fused: "Fused", model: str) -> None:
     )
 
 
-def played(
-    folder: Path,
-    environment: "Environment",
-    tasks: list[str],
-    split: str,
-    max_steps: int,
-    student: "Student",
-    label: str,
-    made_of: dict[str, Any],
-) -> "list[Episode]":
-    """The student's episodes of the games, without memories, through the evaluation."""
-    if not tasks:
-        return []
+def played(run: "Run", folder: Path, source: Path, model: str | None) -> "tuple[list[Episode], list[Episode]]":
+    """The episodes of the games, without memories: the adapter's beside its base, and those of what is in `folder`.
+    What is on disk is not played again."""
     from duomem_mlx.evaluation.arms import ARMS
-    from duomem_mlx.evaluation.runner import Run, play_arm
-    from duomem_mlx.paths import claim_run
+    from duomem_mlx.evaluation.results import read_episodes
+    from duomem_mlx.evaluation.runner import run_arms
     from duomem_mlx.student.agent import Agent, writer_for
-    from duomem_mlx.student.episodes import PlaySettings
+    from duomem_mlx.student.models import load_student
 
-    settings = {**made_of, "games": tasks, "max_steps": max_steps}
-    results = claim_run(folder.with_name(f"{folder.name}-check"), "fuse", settings, ("episodes",), label == "adapter")
-    play = PlaySettings(max_steps=max_steps)
-    agent = Agent(student, writer_for(student, environment), environment, settings=play)
-    run = Run(results, environment, tasks, split, None, [0], 0, play)
-    arm = replace(ARMS["adapter"], name=label)
-    found = []
-    with output.progress(f"games, {label}", len(tasks)) as advance:
-        for episode in play_arm(run, arm, 0, label, tasks, agent):
-            found.append(episode)
-            advance(len(found), "")
-    return found
+    def agent_for(with_adapter: bool) -> "Agent":
+        student = load_student(model, source) if with_adapter else load_student(str(folder))
+        return Agent(student, writer_for(student, run.environment), run.environment, settings=run.settings)
+
+    before, after = ARMS["adapter"], replace(ARMS["base"], name="fused")
+    with output.progress("games", 2 * len(run.games)) as advance:
+        run_arms(run, [before, after], agent_for, lambda done, total, label: advance(done, label))
+    found = read_episodes(run.folder, run.games)
+    return found[before.name][0], found[after.name][0]
 
 
 def compared(before: "list[Episode]", after: "list[Episode]") -> dict[str, Any]:

@@ -5,7 +5,8 @@ what the adapter was trained on (`models.base_fingerprint`). Plain `mlx_lm.load`
 without a word, a layer that is missing, is refused here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,31 @@ def identity(folder: Path) -> str:
     return digest([*(file_sha256(folder / name) for name in (CONFIG, WEIGHTS)), record(folder).get("prompt_style")])
 
 
+def read_weights(folder: Path) -> dict[str, mx.array]:
+    """The adapter's arrays by name, in memory. Raises DuomemError when the file is torn."""
+    try:
+        weights: Any = mx.load(str(folder / WEIGHTS))
+        mx.eval(weights)
+    except (RuntimeError, ValueError) as error:
+        raise DuomemError(
+            f"{folder / WEIGHTS} cannot be read ({str(error).splitlines()[0]}).",
+            "Restore it from a copy, or train again.",
+        ) from None
+    return dict(weights)
+
+
+@contextmanager
+def described(folder: Path) -> Iterator[None]:
+    """Turn what adapter_config.json lacks into one sentence."""
+    try:
+        yield
+    except (KeyError, ValueError, TypeError) as error:
+        raise DuomemError(
+            f"{folder / CONFIG} does not describe an adapter of mlx-lm ({error}).",
+            "It needs num_layers and lora_parameters with rank, scale, dropout and keys.",
+        ) from None
+
+
 def apply(model: Any, folder: Path, dtype: str) -> None:
     """Put the adapter's layers into `model`, which computes in `dtype`, evaluated, dropout off. The layers keep the
     type they were saved in, but that half precision becomes float32 where all else is.
@@ -87,23 +113,11 @@ def apply(model: Any, folder: Path, dtype: str) -> None:
     kind = config.get("fine_tune_type", "lora")
     if kind not in ("lora", "dora"):
         raise DuomemError(f"The adapter {folder} is of the type {kind}, not LoRA.", "Name a LoRA adapter.")
-    try:
-        weights: Any = mx.load(str(folder / WEIGHTS))
-        mx.eval(weights)
-    except (RuntimeError, ValueError) as error:
-        raise DuomemError(
-            f"{folder / WEIGHTS} cannot be read ({str(error).splitlines()[0]}).",
-            "Restore it from a copy, or train again.",
-        ) from None
-    try:
+    weights = read_weights(folder)
+    with described(folder):
         linear_to_lora_layers(
             model, int(config["num_layers"]), dict(config["lora_parameters"]), use_dora=kind == "dora"
         )
-    except (KeyError, ValueError, TypeError) as error:
-        raise DuomemError(
-            f"{folder / CONFIG} does not describe an adapter of mlx-lm ({error}).",
-            "It needs num_layers and lora_parameters with rank, scale, dropout and keys.",
-        ) from None
     expected = {
         name: array.shape for name, array in tree_flatten(model.parameters()) if name.rpartition(".")[2] in LEAVES
     }

@@ -6,13 +6,12 @@ matrices, transposed, and alpha = scale · r. DoRA's magnitudes are the same num
 
 import re
 from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
 
 from duomem_mlx.errors import UsageError
 from duomem_mlx.paths import read_json, write_json
-from duomem_mlx.student.adapters import CONFIG, WEIGHTS, check_files
+from duomem_mlx.student.adapters import CONFIG, check_files, described, read_weights
 from duomem_mlx.student.saving import save_arrays
 
 PEFT_WEIGHTS = "adapter_model.safetensors"
@@ -28,18 +27,22 @@ def export(adapter: Path, folder: Path, base: str | None) -> None:
     """
     check_files(adapter)
     config = read_json(adapter / CONFIG, "adapter config")
-    weights: Any = mx.load(str(adapter / WEIGHTS))
+    weights = read_weights(adapter)
     renamed: dict[str, mx.array] = {}
     layers: set[str] = set()
     for name, array in weights.items():
         layer, _, leaf = name.rpartition(".")
+        if leaf not in LEAVES:
+            raise UsageError(f"{name} in {adapter} is no part of a LoRA.", "Name an adapter that `train` made.")
         if array.ndim > 2:
             raise UsageError(
                 f"{layer} is a layer of experts, which PEFT has no LoRA for.", "Train with --targets that leave it out."
             )
         layers.add(layer)
         renamed[f"base_model.model.{layer}.{LEAVES[leaf]}"] = mx.contiguous(array.T)
-    lora = config["lora_parameters"]
+    with described(adapter):
+        lora = config["lora_parameters"]
+        rank, scale, dropout = int(lora["rank"]), float(lora["scale"]), float(lora["dropout"])
     mx.eval(renamed)
     folder.mkdir(parents=True, exist_ok=True)
     save_arrays(folder / PEFT_WEIGHTS, renamed, {"format": "pt"})
@@ -50,9 +53,9 @@ def export(adapter: Path, folder: Path, base: str | None) -> None:
             "task_type": "CAUSAL_LM",
             "base_model_name_or_path": base,
             "inference_mode": True,
-            "r": lora["rank"],
-            "lora_alpha": lora["scale"] * lora["rank"],
-            "lora_dropout": lora["dropout"],
+            "r": rank,
+            "lora_alpha": scale * rank,
+            "lora_dropout": dropout,
             "target_modules": _targets(layers),
             "bias": "none",
             "fan_in_fan_out": False,

@@ -63,6 +63,21 @@ def test_the_same_call_again_does_nothing_and_another_is_refused(ready, tmp_path
     assert json.loads((tmp_path / "out" / "config.json").read_text())["quantization"]["bits"] == 4
 
 
+def test_a_model_that_is_there_is_checked_and_no_game_is_played_twice(ready, tmp_path, capsys):
+    assert fuse(ready, "--bits", "8", "--out", tmp_path / "out") == 0
+    weights = (tmp_path / "out" / "model.safetensors").stat()
+    assert fuse(ready, "--bits", "8", "--check", 2, "--out", tmp_path / "out", "--json") == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["check"]["games"] == 2
+    played = {path: path.stat().st_mtime_ns for path in (tmp_path / "out-check" / "episodes").glob("*/0/*.json")}
+    assert len(played) == 4
+    assert fuse(ready, "--bits", "8", "--check", 3, "--out", tmp_path / "out") == 0
+    assert "of 3 every action" in capsys.readouterr().err
+    assert len(list((tmp_path / "out-check" / "episodes").glob("*/0/*.json"))) == 6
+    assert {path: path.stat().st_mtime_ns for path in played} == played
+    now = (tmp_path / "out" / "model.safetensors").stat()
+    assert (now.st_ino, now.st_mtime_ns) == (weights.st_ino, weights.st_mtime_ns)
+
+
 def test_peft_s_format(ready, tmp_path, capsys):
     assert fuse(ready, "--export", "peft", "--out", tmp_path / "out") == 0
     names = {path.name for path in (tmp_path / "out").iterdir()}
@@ -74,6 +89,7 @@ def test_peft_s_format(ready, tmp_path, capsys):
     [
         (["--bits", "5"], "--bits is 5"),
         (["--export", "gguf"], "--export is gguf"),
+        (["--export", "peft", "--bits", "4"], "--export writes the adapter as it is"),
         (["--adapter", "none"], "no adapter to fuse"),
         (["--adapter", "nowhere"], "no adapter 'nowhere'"),
         (["--out", "."], "was not made by fuse"),

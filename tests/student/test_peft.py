@@ -5,7 +5,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from duomem_mlx.errors import UsageError
+from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.student.models import load_student
 from duomem_mlx.student.peft import export
 from tests.training import made, runs
@@ -73,9 +73,27 @@ def test_peft_itself_says_the_same(tmp_path, kind, layers):
     assert np.abs(ours - np.array(bare)).max() > 0.1
 
 
+def handmade(folder, name, shape):
+    (folder / "duomem.json").write_text("{}")
+    (folder / "adapter_config.json").write_text("{}")
+    mx.save_safetensors(str(folder / "adapters.safetensors"), {name: mx.zeros(shape)})
+
+
+def test_a_torn_adapter_is_one_sentence_and_nothing_is_written(tmp_path):
+    handmade(tmp_path, f"{UP}.lora_a", (20, 30))
+    with pytest.raises(DuomemError, match="does not describe an adapter"):
+        export(tmp_path, tmp_path / "out", None)
+    path = tmp_path / "adapters.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(DuomemError, match=r"adapters\.safetensors cannot be read"):
+        export(tmp_path, tmp_path / "out", None)
+    handmade(tmp_path, f"{UP}.weight", (20, 30))
+    with pytest.raises(UsageError, match="is no part of a LoRA"):
+        export(tmp_path, tmp_path / "out", None)
+    assert not (tmp_path / "out").exists()
+
+
 def test_experts_are_refused(tmp_path):
-    (tmp_path / "duomem.json").write_text("{}")
-    (tmp_path / "adapter_config.json").write_text("{}")
-    mx.save_safetensors(str(tmp_path / "adapters.safetensors"), {"model.layers.0.experts.lora_a": mx.zeros((2, 3, 4))})
+    handmade(tmp_path, "model.layers.0.experts.lora_a", (2, 3, 4))
     with pytest.raises(UsageError, match=r"model\.layers\.0\.experts is a layer of experts"):
         export(tmp_path, tmp_path / "out", None)
