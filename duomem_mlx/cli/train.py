@@ -144,11 +144,12 @@ def train(
     wiring.one_thread_a_product()
     from duomem_mlx.errors import UsageError
     from duomem_mlx.models_on_disk import STUDENT, locate
-    from duomem_mlx.paths import read_json, run_folder
+    from duomem_mlx.paths import alone_in, read_json, run_folder
     from duomem_mlx.student.agent import usual_style
     from duomem_mlx.student.machine import size_in_bytes
     from duomem_mlx.training.fit import OUTPUTS, is_finished
     from duomem_mlx.training.ranks import heed_launcher, here
+    from duomem_mlx.training.settings import names_in
 
     ranks = here()
     heed_launcher()
@@ -166,7 +167,7 @@ def train(
         "rank": rank,
         "scale": scale,
         "dropout": dropout,
-        "targets": tuple(targets.split(",")) if targets else None,
+        "targets": names_in(targets) if targets else None,
         "max_seq_length": max_seq_length,
         "held_out": held_out,
         "eval_every": eval_every,
@@ -242,7 +243,8 @@ def train(
             if not (folder.begun and is_finished(first.path)):
                 training.train_in(first, student, prepared, settings, until, folder.claim)
             games = course.games_to_play(chosen, settings, environment)
-            course.train_rounds(folder, model, environment, bank, settings, rounds, games, until)
+            with alone_in(folder.path):
+                course.train_rounds(folder, model, environment, bank, settings, rounds, games, until)
     if folder is None:
         return
     path = folder.path

@@ -103,7 +103,8 @@ def train(
     weights the best so far, and the checkpoint that of a run that goes on. The model ends with the outcome's weights.
     On Ctrl-C, and when another rank has ended (RankLost), the steps done are saved and the exception goes on its way.
     Of several ranks the first one alone reads and writes `folder`, and its means and its clock are everybody's. Raises
-    DuomemError naming the rows whose loss or gradient is not finite, and as `Ranks.agree` and `checkpoint.load` do.
+    DuomemError naming the rows whose loss or gradient is not finite, or the learning rate that leaves no finite
+    weights, and as `Ranks.agree` and `checkpoint.load` do.
     """
     steps = plan_steps(epochs, settings)
     ranks = here()
@@ -187,7 +188,13 @@ def _steps(
         optimizer.learning_rate = rate
         updated = optimizer.apply_gradients(_tree({name: g * factor for name, g in gradients.items()}), weights)
         mx.eval(updated, optimizer.state)
-        state = replace(state, step=place + 1, weights=dict(tree_flatten(updated)), optimizer=_copied(optimizer.state))
+        moved = dict(tree_flatten(updated))
+        if not math.isfinite(_norm(moved)):
+            raise DuomemError(
+                f"Step {place + 1}: a learning rate of {rate:g} leaves weights that are not finite numbers.",
+                "Lower --learning-rate, and begin again with --overwrite. Nothing of this step was kept.",
+            )
+        state = replace(state, step=place + 1, weights=moved, optimizer=_copied(optimizer.state))
         validated = None
         if held_out and (state.step % settings.eval_every == 0 or state.step == len(steps)):
             validated = evaluate(lanes, state.weights, state.means.batches(held_out))
@@ -272,8 +279,8 @@ def _not_finite(lanes: Lanes, state: State, rows: Sequence[Row], settings: Train
     )
 
 
-def _norm(gradients: Mapping[str, mx.array]) -> float:
-    squares = mx.stack([g.astype(mx.float32).square().sum() for _, g in sorted(gradients.items())])  # one order
+def _norm(arrays: Mapping[str, mx.array]) -> float:
+    squares = mx.stack([array.astype(mx.float32).square().sum() for _, array in sorted(arrays.items())])  # one order
     return math.sqrt(number(squares.sum()))
 
 

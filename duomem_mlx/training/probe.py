@@ -169,7 +169,7 @@ def _without_costs(model: Any, settings: TrainSettings) -> Means:
         coarse=gpu,
         recompute=settings.grad_checkpoint,
         ram=ram,
-        room=max(0, ram - beside - cache - base - COPIES * _adapter_bytes(model)),
+        room=ram - beside - cache - base - COPIES * _adapter_bytes(model),  # below 0: so much is lacking
         cache=cache,
     )
 
@@ -187,7 +187,8 @@ def _does_not_fit(means: Means, batch: MicroBatch) -> DuomemError:
         advice.append("leave out --no-grad-checkpoint")
     return DuomemError(
         f"This run does not fit into {means.ram / 2**30:.1f} GB: {batch.rows[0].id} of {batch.width + 1} tokens takes "
-        f"{batch.bytes / 2**30:.1f} GB, and beside model and optimizer there are {means.room / 2**30:.1f}.",
+        f"{batch.bytes / 2**30:.1f} GB, and beside model and optimizer there are "
+        f"{max(0, means.room) / 2**30:.1f}.",
         f"{', or '.join(advice)}.",
     )
 

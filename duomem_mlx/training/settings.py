@@ -1,5 +1,6 @@
 """How an adapter is trained: one frozen record for the command line, config.json and Python."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -9,6 +10,8 @@ from duomem_mlx.errors import UsageError
 from duomem_mlx.student.machine import size_in_bytes
 
 FINE_TUNE_TYPES = ("lora", "dora")
+MOST_SEED = 2**64 - 1  # of MLX's and numpy's randomness
+WORDS = {"float": "a number", "int": "a whole number", "bool": "true or false", "str": "a text", "tuple": "names"}
 
 
 @dataclass(frozen=True)
@@ -50,14 +53,16 @@ class TrainSettings:
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise _senseless(name, getattr(self, name), "at least 1")
         for name in ("k", "warmup_steps", "weight_decay", "patience"):
-            if getattr(self, name) < 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise _senseless(name, getattr(self, name), "at least 0")
         for name in ("learning_rate", "scale", "max_grad_norm"):
-            if not getattr(self, name) > 0:
-                raise _senseless(name, getattr(self, name), "more than 0")
+            if not 0 < getattr(self, name) < math.inf:
+                raise _senseless(name, getattr(self, name), "more than 0, and finite")
         for name in ("dropout", "held_out"):
             if not 0 <= getattr(self, name) < 1:
                 raise _senseless(name, getattr(self, name), "from 0 to below 1")
+        if not 0 <= self.seed <= MOST_SEED:
+            raise _senseless("seed", self.seed, f"from 0 to {MOST_SEED}")
         if self.fine_tune_type not in FINE_TUNE_TYPES:
             raise _senseless("fine_tune_type", self.fine_tune_type, f"one of {', '.join(FINE_TUNE_TYPES)}")
         if self.prompt_style not in prompt.STYLES:
@@ -80,6 +85,11 @@ def from_mapping(found: Mapping[str, Any], where: str) -> dict[str, Any]:
     return {name: _of_kind(name, value, kinds[name], where) for name, value in flat.items()}
 
 
+def names_in(text: str) -> tuple[str, ...]:
+    """Names between commas."""
+    return tuple(name.strip() for name in text.split(","))
+
+
 def _kind(annotation: Any) -> str:
     return annotation.__name__ if isinstance(annotation, type) else str(annotation)
 
@@ -89,18 +99,19 @@ def _of_kind(name: str, value: Any, kind: str, where: str) -> Any:
         return None
     try:
         if kind.startswith("tuple"):
-            return tuple(value.split(",")) if isinstance(value, str) else tuple(str(one) for one in value)
+            return names_in(value) if isinstance(value, str) else tuple(str(one) for one in value)
         if name == "ram" and isinstance(value, str):
             return size_in_bytes(value)
-        if kind.startswith("float"):
+        if kind.startswith("float") and not isinstance(value, bool):
             return float(value)  # YAML reads 1e-3 as text
         if kind.startswith("int") and not isinstance(value, bool) and int(value) == float(value):
             return int(value)
         if (kind.startswith("bool") and isinstance(value, bool)) or (kind == "str" and isinstance(value, str)):
             return value
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pass
-    raise UsageError(f"In {where}, {name} is {value!r}.", f"It is to be {kind}.")
+    wanted = next(words for start, words in WORDS.items() if kind.startswith(start))
+    raise UsageError(f"In {where}, {name} is {value!r}.", f"It is to be {wanted}.")
 
 
 def _senseless(name: str, value: object, wanted: str) -> UsageError:

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from duomem_mlx.cli.main import app, status
+from duomem_mlx.paths import alone_in
 from duomem_mlx.student.adapters import identity
 from duomem_mlx.trajectory import append_trajectory, read_trajectories
 from tests.cli.test_train import ADAPTER, REPO
@@ -136,6 +137,16 @@ def test_an_adapter_of_another_base_is_refused(base, taught, tmp_path, capsys):
     assert train(base, taught, "--rank", 2, "--iters", 1, "--out", tmp_path / "first") == 0
     assert train(other, taught, "--adapter", tmp_path / "first", "--out", tmp_path / "run") == 2
     assert "for another base" in capsys.readouterr().err
+
+
+def test_rounds_that_another_process_plays_are_left_alone(base, taught, tmp_path, capsys):
+    call = [taught, *ROUNDS, "--iters", 2, "--out", tmp_path / "run"]
+    assert train(base, *call) == 0
+    (tmp_path / "run" / "duomem.json").unlink()
+    with alone_in(tmp_path / "run"):
+        assert train(base, *call) == 1
+        assert "Another process writes into" in capsys.readouterr().err
+    assert train(base, *call) == 0
 
 
 def test_killed_and_stopped_among_the_rounds_the_same_call_goes_on(base, taught, tmp_path):

@@ -156,6 +156,9 @@ def test_a_settings_file_is_read_and_the_call_wins(base, taught, tmp_path, capsy
         ("a: [", "is not YAML"),
         ("eval_every: 0", "--eval-every is 0"),
         ("ram: much", "'much' is no size"),
+        ("iters: .inf", "iters is inf. It is to be a whole number."),
+        ("learning_rate: true", "learning_rate is True. It is to be a number."),
+        ("targets: 5", "targets is 5. It is to be names."),
         ("grad_checkpoint: 1", "grad_checkpoint is 1"),
     ],
 )
@@ -188,6 +191,12 @@ def test_what_cannot_be_is_one_sentence(base, taught, tmp_path, capsys, more, ex
     err = capsys.readouterr().err
     assert said in err
     assert "Traceback" not in err
+
+
+def test_names_of_targets_may_stand_apart(base, taught, tmp_path):
+    assert train(base, taught, "--out", tmp_path / "run", "--iters", 1, "--targets", "q_proj, v_proj") == 0
+    config = json.loads((tmp_path / "run" / "adapter_config.json").read_text())
+    assert config["lora_parameters"]["keys"] == ["self_attn.q_proj", "self_attn.v_proj"]
 
 
 def test_no_trajectories_at_all(base, tmp_path, capsys):

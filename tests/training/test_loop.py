@@ -305,12 +305,22 @@ def test_a_number_that_is_not_finite_stops_the_run_and_names_the_row(tmp_path):
     assert [now.step for now in told] == [1, 2]
 
 
+def test_a_learning_rate_that_leaves_no_numbers_ends_in_no_adapter(tmp_path):
+    with pytest.raises(DuomemError, match=r"Step 1: a learning rate of 1e\+39 .*Lower --learning-rate"):
+        runs.run(tmp_path, replace(SETTINGS, learning_rate=1e39, iters=1))
+    assert not (tmp_path / "duomem.json").exists()
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
         ({"batch_size": 0}, "--batch-size is 0"),
         ({"learning_rate": 0.0}, "--learning-rate is 0.0"),
         ({"learning_rate": float("nan")}, "--learning-rate is nan"),
+        ({"learning_rate": float("inf")}, "--learning-rate is inf"),
+        ({"weight_decay": float("nan")}, "--weight-decay is nan"),
+        ({"seed": -1}, "--seed is -1"),
+        ({"seed": 2**64}, "--seed is 18446744073709551616"),
         ({"dropout": 1.0}, "--dropout is 1.0"),
         ({"rank": 0}, "--rank is 0"),
         ({"prompt_style": "poem"}, "--prompt-style is poem"),

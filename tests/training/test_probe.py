@@ -74,13 +74,26 @@ def test_long_rows_are_checkpointed_where_room_is_short_and_refused_where_there_
         probe.resolve(model, ROWS, TrainSettings(ram=1))
 
 
+def test_the_budget_that_is_advised_is_enough(model):
+    with pytest.raises(DuomemError) as refused:
+        probe.resolve(model, ROWS, TrainSettings(ram=2**20))
+    advised = str(refused.value).split("--ram ")[1].split("GB")[0]
+    probe.resolve(model, ROWS, TrainSettings(ram=machine.size_in_bytes(f"{advised}GB")))
+
+
 def test_more_than_the_machine_has_is_refused(model):
     with pytest.raises(UsageError, match="the machine has"):
         probe.resolve(model, ROWS, TrainSettings(ram=2**60))
 
 
 @pytest.mark.parametrize("thorough", [False, True])
-def test_a_plan_counts_what_is_left(model, thorough):
+def test_a_plan_counts_what_is_left(model, thorough, monkeypatch):
+    real = probe._measured
+
+    def on_an_even_machine(lanes, model, batches):
+        return real(lanes, model, batches)[0], sum(len(batch.rows) * batch.width for batch in batches) / 1000
+
+    monkeypatch.setattr(probe, "_measured", on_an_even_machine)
     chosen = TrainSettings(batch_size=2, eval_every=2)
     means, trials = probe.resolve(model, ROWS, chosen)
     steps = [ROWS[:2], ROWS[2:4], ROWS[4:]]
