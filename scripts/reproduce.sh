@@ -27,7 +27,7 @@ while [ $# -gt 0 ]; do
   shift
 done
 has_games || fail "There are no ALFWorld games in ${ALFWORLD_DATA:-$HOME/.cache/alfworld}: get them with" \
-  "alfworld-download (pip install alfworld), or set ALFWORLD_DATA to where they are."
+  "\`duomem-mlx games fetch\`, or set ALFWORLD_DATA to where they are."
 
 out=${out:-runs/reproduce${small:+-small}}
 environment "$root/.venv"

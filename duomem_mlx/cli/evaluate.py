@@ -8,6 +8,9 @@ import typer
 from duomem_mlx.cli import options, output, wiring, writers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from duomem_mlx.evaluation.arms import Arm
     from duomem_mlx.student.agent import Agent
 
 Arms = Annotated[
@@ -26,6 +29,7 @@ Width = Annotated[int, typer.Option("--batch-size", min=1, metavar="N", help="Ga
 
 
 def evaluate(
+    context: typer.Context,
     games: options.Games = "valid_seen",
     games_dir: options.GamesDir = None,
     engine: options.Engine = "fast",
@@ -67,19 +71,19 @@ def evaluate(
     environment = wiring.open_environment(env, games_dir, engine)
     tasks = ordered(environment, games, limit)
     folder = wiring.adapter_path(adapter, model)
-    if folder is None and any(a.adapter for a in arms):
-        raise UsageError(
-            f"The arm {next(a.name for a in arms if a.adapter)} needs an adapter and there is none.",
-            "Name one with --adapter, or leave the arm out with --arm.",
-        )
     if folder is not None and adapter is not None and (reason := wiring.other_base(folder, model)):
         raise UsageError(f"The adapter {folder} was trained for another base: {reason}.", "Name its base with --model.")
     bank = wiring.open_bank(memories, environment, model)
-    if bank is None and any(a.memories != "none" for a in arms):
+    impossible = impossible_arms(arms, folder is not None, bank is not None)
+    if arm and impossible:
+        name, lacking = next(iter(impossible.items()))
         raise UsageError(
-            f"The arm {next(a.name for a in arms if a.memories != 'none')} needs memories and there are none.",
-            "Name a bank with --memories, or leave the arm out with --arm.",
+            f"The arm {name} needs {lacking} and there is none.",
+            "Name one with --adapter or --memories, or leave the arm out with --arm.",
         )
+    if impossible:
+        output.say(f"Arms left out: {', '.join(f'{name} (needs {what})' for name, what in impossible.items())}.")
+        arms = [a for a in arms if a.name not in impossible]
     style = prompt_style or (None if folder is None else wiring.trained_style(folder))
     learning = None if learn is None else writers.learning(environment, learn)
     if learning is not None and not (any(a.memories == "bank" for a in arms) and max(ks) > 0):
@@ -128,9 +132,9 @@ def evaluate(
         output.say(f"All of it is in {results}.")
         if learning is not None:
             output.say(f"What the arms learnt is in {results / 'banks'}.")
-        named = {"--games": games, "--adapter": adapter, "--memories": memories, "--model": model}
-        words = [f"{option} {value}" for option, value in named.items() if value is not None]
-        output.hint(" ".join(["duomem-mlx run", *words, "--number 1"]))
+        first_k = dict.fromkeys(options.given(context, "k"), ks[0])
+        named = {"--games": games, **options.given(context, *options.OF_A_GAME), **first_k, "--number": 1}
+        output.hint(output.call("run", named=named))
     broken = {
         label: figures["ends"]["environment"]
         for label, figures in summary["arms"].items()
@@ -144,12 +148,19 @@ def evaluate(
         )
 
 
+def impossible_arms(arms: "Sequence[Arm]", adapter: bool, bank: bool) -> dict[str, str]:
+    """Arm -> what it needs, of those that lack it."""
+    no_adapter = {a.name: "an adapter" for a in arms if a.adapter and not adapter}
+    no_bank = {a.name: "a bank" for a in arms if a.memories != "none" and not bank}
+    return {a.name: (no_bank | no_adapter)[a.name] for a in arms if a.name in no_bank | no_adapter}
+
+
 def parse_ks(text: str) -> list[int]:
     """Numbers of memories out of `4` or `0,1,2,4,10`. Raises UsageError for anything else."""
     from duomem_mlx.errors import UsageError
 
     try:
-        ks = [int(part) for part in text.split(",")]
+        ks = list(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError:
         ks = []
     if not ks or min(ks) < 0:

@@ -105,7 +105,8 @@ def fuse(
         output.say("What fusing lost was not looked at: --check 20 plays twenty games before and after.")
     output.say(f"It is in {folder}.")
     if not export:
-        output.hint(f"duomem-mlx evaluate --model {folder} --adapter none --arm base --limit 20")
+        named = {"--model": folder, "--adapter": "none", "--arm": "base", "--limit": 20}
+        output.hint(output.call("evaluate", named=named))
 
 
 def free(folder: Path, made_of: dict[str, Any], overwrite: bool) -> bool:

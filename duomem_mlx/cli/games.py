@@ -135,7 +135,7 @@ def fetch(
         raise DuomemError(f"Games are missing in {', '.join(short)}.", "Run the same command again.")
     if any(c.changed for c in checks):
         output.say("Changed games play, but figures on them do not compare with others'.")
-    output.hint("duomem-mlx games list")
+    output.hint(output.call("games", "list", named={"--games-dir": games_dir}))
 
 
 class _Stages:
@@ -174,7 +174,7 @@ def generate(
         output.result({"out": str(out), "seed": seed, "games": count})
         return
     output.say(f"{count} games in {out}")
-    output.hint(f"duomem-mlx games list {out}")
+    output.hint(output.call("games", "list", out))
 
 
 def _list_splits(games_dir: Path | None, json: bool) -> None:
@@ -197,7 +197,8 @@ def _list_splits(games_dir: Path | None, json: bool) -> None:
         expected = files.EXPECTED.get(name)
         rows.append((name, str(len(split.playable)), "–" if expected is None else str(expected), split.trouble))
     output.table(("split", "games", "of", "trouble"), rows)
-    output.hint(f"duomem-mlx games list {next(name for name in names if found[name].playable)} --limit 10")
+    first = next(name for name in names if found[name].playable)
+    output.hint(output.call("games", "list", first, named={"--limit": 10, "--games-dir": games_dir}))
 
 
 def _survey(name: str, split: "Survey") -> dict[str, Any]:
@@ -233,4 +234,5 @@ def _list_games(spec: str, limit: int | None, games_dir: Path | None, json: bool
     output.table(("game", "kind", "task"), rows)
     first = rows[0][0]
     in_data_folder = spec in files.SPLITS or ":" in first
-    output.hint(f"duomem-mlx games play {first if in_data_folder else home.locate(first)[1]}")
+    where = first if in_data_folder else home.locate(first)[1]
+    output.hint(output.call("games", "play", where, named={"--games-dir": games_dir}))

@@ -73,7 +73,7 @@ def search(
     for hit in hits:
         output.line(f"{hit.cosine:6.3f}  {hit.memory.id}  {hit.memory.task}")
         output.line("".join(f"{'':26}{line}\n" for line in hit.memory.script.splitlines()).rstrip("\n"))
-    output.hint(f"duomem-mlx memories show {hits[0].memory.id}{_again(memories)}")
+    output.hint(output.call("memories", "show", hits[0].memory.id, named={"--memories": memories}))
 
 
 @app.command("list")
@@ -143,7 +143,7 @@ def export(
         output.result({"bank": str(opened.path), "out": str(out), "memories": count, "bytes": size})
         return
     output.line(f"{count} memories, {size / 1e6:.2f} MB, in {out}.")
-    output.hint(f"duomem-mlx memories verify {out}")
+    output.hint(output.call("memories", "verify", out))
 
 
 @app.command("import")
@@ -194,7 +194,7 @@ def import_(
         output.result({**counts, "left_out": left_out})
         return
     output.line(f"{counts['added']} memories added, {counts['memories']} in {out}.")
-    output.hint(f"duomem-mlx memories list {out}")
+    output.hint(output.call("memories", "list", out))
 
 
 def _fields(words: Sequence[str]) -> dict[str, str]:
@@ -240,7 +240,3 @@ def _line(memory: "Memory") -> dict[str, Any]:
         "wins": memory.wins,
         "game": memory.source.game,
     }
-
-
-def _again(memories: str | None) -> str:
-    return f" --memories {memories}" if memories else ""

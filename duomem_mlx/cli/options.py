@@ -1,7 +1,7 @@
 """Options that mean the same in every command."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -109,3 +109,27 @@ PriceOut = Annotated[
 MaxCost = Annotated[
     float | None, typer.Option("--max-cost", min=0, metavar="MONEY", help="remote: stop when this is spent.")
 ]
+
+
+# What `run` and `evaluate` tell each other of; neither the games nor k, which are not the same in both.
+OF_A_GAME = (
+    "games_dir",
+    "engine",
+    "env",
+    "model",
+    "adapter",
+    "memories",
+    "max_steps",
+    "prompt_style",
+    "max_tokens",
+)
+
+
+def given(context: typer.Context, *names: str) -> dict[str, Any]:
+    """Option -> value, of those parameters that the call itself names."""
+    sources = {name: context.get_parameter_source(name) for name in names}
+    return {
+        parameter.opts[0]: context.params[parameter.name]
+        for parameter in context.command.params
+        if parameter.name and (source := sources.get(parameter.name)) is not None and source.name == "COMMANDLINE"
+    }

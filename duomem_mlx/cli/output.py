@@ -1,8 +1,9 @@
 """Printing: results on standard output, everything else on standard error."""
 
 import json
+import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -41,6 +42,13 @@ def say(text: str, always: bool = False) -> None:
 def hint(text: str) -> None:
     """What to do next, with the user's own words."""
     say(f"Next: {text}")
+
+
+def call(*words: object, named: Mapping[str, object] | None = None) -> str:
+    """A call of this program that a shell takes as it stands: command and arguments, then options with their values;
+    None stands for an option that is left out."""
+    options = (word for option in (named or {}).items() if option[1] is not None for word in option)
+    return shlex.join(["duomem-mlx", *map(str, words), *map(str, options)])
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -187,4 +187,4 @@ def _report_build(bank: "Bank", trajectories: "Sequence[Trajectory]", left_out: 
     output.line(f"{counts['count']} memories of {counts['trajectories']} trajectories in {bank.path}.")
     if counts["trajectories"] < FEW:
         output.say(f"Of so few successes (under {FEW}) nothing can be told about what memories are worth.")
-    output.hint(f'duomem-mlx memories search "{trajectories[0].task}" --memories {bank.path}')
+    output.hint(output.call("memories", "search", trajectories[0].task, named={"--memories": bank.path}))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from duomem_mlx.cli import output
+from duomem_mlx.cli.options import given as given_options
 
 if TYPE_CHECKING:
     import typer
@@ -73,10 +74,7 @@ def refuse_its_options(context: "typer.Context", remedy: str, *further: str) -> 
     gives all the same."""
     from duomem_mlx.errors import UsageError
 
-    known = {parameter.name: parameter.opts[0] for parameter in context.command.params}
-    sources = {name: context.get_parameter_source(name) for name in (*further, *ITS_OPTIONS)}
-    given = [known[name] for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
-    if given:
+    if given := given_options(context, *further, *ITS_OPTIONS):
         raise UsageError(f"Only a remote model knows {', '.join(given)}.", remedy)
 
 
@@ -143,6 +141,16 @@ class Played:
     budget: "Budget"
     reached: str | None
     plan: "Plan | None"
+    last_fault: str  # its kind, "" where there was none
+
+    def nothing_came(self) -> tuple[str, str]:
+        """Why no game came to its end, and what to do."""
+        if self.last_fault and not self.budget.spent.answers:
+            return (
+                f"The endpoint answered nothing (last: {self.last_fault}).",
+                "See that it runs and that --base-url names it; then the same command goes on.",
+            )
+        return "Nothing was played to its end.", f"Raise {self.reached or 'the budget'}."
 
     def record(self) -> dict[str, Any]:
         spent = self.budget.spent
@@ -201,7 +209,7 @@ def play(
     if plan and attempts.done:
         seconds = budget.spent.answer_seconds / sum(map(len, attempts.done.values()))
         made = plan_for(tasks, attempts.done, rules, budget.spent, seconds, width)
-    return Played(budget, asker.reached, made)
+    return Played(budget, asker.reached, made, asker.last_fault)
 
 
 def note(budget: "Budget", asker: Any = None) -> str:
@@ -235,9 +243,7 @@ def show_plan(played: Played, seconds: float, json: bool) -> None:
 
     plan = played.plan
     if plan is None:
-        raise DuomemError(
-            "The probe came to no end, so nothing can be said.", f"Raise {played.reached or 'the budget'}."
-        )
+        raise DuomemError(*played.nothing_came())
     if json:
         output.result({**asdict(plan), **played.record(), "seconds": seconds})
         return

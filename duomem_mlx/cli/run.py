@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from duomem_mlx.cli import options, output, wiring, writers
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 
 def run(
+    context: typer.Context,
     games: options.Games = "embedded",
     games_dir: options.GamesDir = None,
     engine: options.Engine = "fast",
@@ -75,9 +78,8 @@ def run(
     if json:
         output.result(record)
     else:
-        named = {"--games": games, "--adapter": adapter, "--memories": memories, "--model": model}
-        words = [f"{option} {value}" for option, value in named.items() if value is not None]
-        output.hint(" ".join(["duomem-mlx evaluate", *words, "--limit 20"]))
+        named = {"--games": games, **options.given(context, *options.OF_A_GAME, "k"), "--limit": 20}
+        output.hint(output.call("evaluate", named=named))
 
 
 def run_name(episode: "Episode") -> str:

@@ -156,21 +156,22 @@ def teach(
     write_json(folder / "summary.json", {"format": 1, **summary, **used})
     if played:
         remote.tell(played, left=sum(not rules.done(kept.done.get(task, ())) for task in tasks))
+    if played and not summary["games"]:
+        raise DuomemError(*played.nothing_came())
     if not summary["won"]:
         raise DuomemError(
             f"None of {summary['games']} games was won in {max_steps} steps.",
-            f"Look at one with `duomem-mlx trajectories show {folder / NOT_WON}`."
-            if summary["games"]
-            else "Nothing was played to its end; raise the budget.",
+            f"Look at one with `{output.call('trajectories', 'show', folder / NOT_WON)}`.",
         )
     if json:
         output.result({**summary, **used, "seconds": seconds, "trajectories": str(folder / WON)})
         return
     _print(summary, seconds, folder)
     if any(measures(kept.done[task][0].split) for task in tasks if task in kept.done):
-        output.hint(f"duomem-mlx trajectories stats {folder}   (these games are for evaluation: do not train on them)")
+        looked = output.call("trajectories", "stats", folder)
+        output.hint(f"{looked}   (these games are for evaluation: do not train on them)")
     else:
-        output.hint(f"duomem-mlx memories build {folder}   or   duomem-mlx train {folder}")
+        output.hint(f"{output.call('memories', 'build', folder)}   or   {output.call('train', folder)}")
 
 
 def searcher(environment: "Environment", seed: int, max_steps: int) -> "Play":

@@ -264,17 +264,9 @@ def train(
         )
     elif figures["steps"] < figures["planned_steps"]:
         output.say(f"It ended after step {figures['steps']}: {settings.patience} validations brought nothing better.")
-    output.hint(
-        " ".join(
-            [
-                f"duomem-mlx evaluate --adapter {path}",
-                *([f"--model {model}"] if model else []),
-                *([f"--memories {memories}"] if memories else []),
-                *([f"--env {env}"] if env != wiring.HOUSEHOLD else []),
-                "--limit 20",
-            ]
-        )
-    )
+    world = None if env == wiring.HOUSEHOLD else env
+    named = {"--adapter": path, "--model": model, "--memories": memories, "--env": world, "--k": k, "--limit": 20}
+    output.hint(output.call("evaluate", named=named))
 
 
 def resolve(

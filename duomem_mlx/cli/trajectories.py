@@ -48,7 +48,7 @@ def list_(file: File, json: options.Json = False) -> None:
         return
     rows = [(str(number), t.id, _verdict(t), str(len(t.steps)), t.kind, t.task) for number, t in found]
     output.table(("no", "id", "end", "steps", "kind", "task"), rows)
-    output.hint(f"duomem-mlx trajectories show {file} 1")
+    output.hint(output.call("trajectories", "show", file, 1))
 
 
 @app.command()
@@ -162,7 +162,7 @@ def import_(
     output.line(f"{summary['kept']} of {summary['came_in']} trajectories kept, {summary['replayed']} of them replayed.")
     for reason, count in found.left_out.items():
         output.line(f"{count:6}  {reason}")
-    output.hint(f"duomem-mlx trajectories stats {folder}   or   duomem-mlx train {folder}")
+    output.hint(f"{output.call('trajectories', 'stats', folder)}   or   {output.call('train', folder)}")
 
 
 def _show_trained(trajectory: "Trajectory", env: str, model: str | None, style: str | None, json: bool) -> None:

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.household import files
@@ -53,8 +55,11 @@ def fetch(root: Path, source: str | None = None, progress: Progress = lambda wha
     """Fetch what is missing of ALFWorld's games into the data folder `root`, and check the three splits.
 
     `source`: the URL of a folder with the archives, in place of ALFWorld's releases. Games that are there and whole
-    stay. Raises DuomemError when the network or the disk fails; what came so far is kept, the next call goes on.
+    stay. Raises UsageError when `source` is no such URL, DuomemError when the network or the disk fails; what came so
+    far is kept, the next call goes on.
     """
+    if source is not None:
+        _check_source(source)
     checks = check(root, progress)
     if all(split.whole for split in checks):
         return checks
@@ -66,6 +71,14 @@ def fetch(root: Path, source: str | None = None, progress: Progress = lambda wha
     if all(split.games == split.expected for split in checks):
         shutil.rmtree(root / ".fetching", ignore_errors=True)
     return checks
+
+
+def _check_source(source: str) -> None:
+    kind, colon, rest = source.partition("://")
+    if not (colon and rest.strip("/") and kind in ("http", "https", "file")):
+        raise UsageError(f"{source} is no URL.", _A_SOURCE)
+    if kind == "file" and not any(Path(url2pathname(urlsplit(source).path), name).is_file() for name in ARCHIVES):
+        raise UsageError(f"{source} holds none of ALFWorld's archives.", _A_SOURCE)
 
 
 def check(root: Path, progress: Progress = lambda what, done, total: None) -> list[Check]:
@@ -139,6 +152,7 @@ def _download(url: str, target: Path, progress: Progress) -> Path:
 
 
 _LATER = "The same command again goes on where it stopped."
+_A_SOURCE = f"Name a folder with {' and '.join(ARCHIVES)}, as https://HOST/FOLDER or file:///FOLDER."
 _OTHER_WAY = "Name a mirror with --from, or play generated games: `duomem-mlx games list embedded`."
 
 

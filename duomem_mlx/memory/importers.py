@@ -11,6 +11,7 @@ from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.memory.record import MAX_BYTES, Memory, Source, check, from_record
 
 FIELDS = ("task", "script", "steps", "key", "game", "split", "teacher", "environment")
+NO_JSON = "is not whole JSON."
 _MAX_LINE_BYTES = 8 * MAX_BYTES
 _MAX_DEPTH = 16  # names in a path of fields
 
@@ -46,9 +47,9 @@ def read_foreign(path: Path, fields: Mapping[str, str], environment: str) -> Imp
             left_out[error.what.removeprefix(where).strip()] += 1
     if not memories:
         reasons = "; ".join(f"{reason.rstrip('.')} ({count})" for reason, count in left_out.most_common(3))
-        raise UsageError(
-            f"{path} holds no memory: {reasons or 'it is empty'}.", "Name its fields with --field OURS=THEIRS."
-        )
+        fields_are_off = any(reason != NO_JSON for reason in left_out)
+        fix = "Name its fields with --field OURS=THEIRS." if fields_are_off else "Give JSON Lines, or a bank's folder."
+        raise UsageError(f"{path} holds no memory; of its lines: {reasons}." if reasons else f"{path} is empty.", fix)
     return Imported(tuple(memories), left_out)
 
 
@@ -73,7 +74,7 @@ def _records(path: Path, left_out: Counter[str]) -> Any:
                 try:
                     yield f"Line {number} of {path}", json.loads(line)
                 except (ValueError, RecursionError):
-                    left_out["is not whole JSON."] += 1
+                    left_out[NO_JSON] += 1
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}.", "Check the path.") from None
 

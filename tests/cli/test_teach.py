@@ -44,6 +44,16 @@ def test_games_for_evaluation_are_not_offered_for_training(capsys: pytest.Captur
     assert "duomem-mlx train" not in capsys.readouterr().err
 
 
+def test_an_endpoint_that_is_away_is_named_when_the_hours_are_over(capsys: pytest.CaptureFixture[str]) -> None:
+    far = ("--teacher", "remote", "--base-url", "http://127.0.0.1:1/v1", "--model", "big", "--max-hours", "0.0002")
+    for more in ((), ("--plan",)):
+        assert teach("--limit", "2", *far, *more) == 1
+        said = capsys.readouterr().err
+        assert "The endpoint answered nothing (last: connection)." in said
+        assert "--base-url" in said
+        assert "raise the budget" not in said.lower()
+
+
 def test_the_json_is_one_object_on_standard_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert teach("--limit", "10", "--out", str(tmp_path / "taught"), "--json") == 0
     summary = json.loads(capsys.readouterr().out)

@@ -221,8 +221,12 @@ def test_no_server_and_no_file_are_one_sentence(world: Path, server: Server) -> 
     server.server_close()
     with pytest.raises(DuomemError, match="stopped"):
         fetch(world, "http://127.0.0.1:1")
-    with pytest.raises(DuomemError, match="stopped"):
-        fetch(world, "no url")
+
+
+@pytest.mark.parametrize("source", ["nonsense", "file:///nope", "ftp://host/folder", "https://", "/tmp", ""])
+def test_what_is_no_source_is_told_at_once(world: Path, tmp_path: Path, source: str) -> None:
+    with pytest.raises(UsageError, match=r"json_2\.1\.2_tw-pddl\.zip.*as https://HOST/FOLDER or file:///FOLDER"):
+        fetching.fetch(tmp_path / "empty", source)
 
 
 def test_a_busy_server_is_asked_again_later(world: Path, server: Server) -> None:

@@ -59,8 +59,13 @@ def test_what_is_left_out_is_counted_by_reason(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", r"holds no memory: it is empty\. "),
-        (b'{"question": "t", "script": "s"}\n', r"holds no memory: has no task \(1\)\. .*--field OURS=THEIRS"),
+        (b"", r"memories\.jsonl is empty\. Give JSON Lines, or a bank's folder\.$"),
+        (
+            b"\x00\xff\n\x01",
+            r"no memory; of its lines: is not whole JSON \(2\)\. Give JSON Lines, or a bank's folder\.$",
+        ),
+        (b'{"task": "t", "scr', r"no memory; of its lines: is not whole JSON \(1\)\. Give JSON Lines"),
+        (b'{"question": "t", "script": "s"}\n', r"no memory; of its lines: has no task \(1\)\. .*--field OURS=THEIRS"),
         (b"[1, 2", "neither JSON Lines nor one JSON array"),
         (b"x" * 3_000_000, "has more than"),
     ],
