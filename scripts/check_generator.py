@@ -13,12 +13,12 @@ with the fast engine, and its planner finds a way that wins. Exit status 1 when 
 import argparse
 import hashlib
 import json
-import multiprocessing
 import os
+import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from check_engine import Job, compare, read
@@ -32,23 +32,25 @@ from duomem_mlx.household.logic import MOVE
 from duomem_mlx.household.reader import read_problem
 from duomem_mlx.household.solution import solve
 
-DIGEST = "import sys; from check_generator import digest, made; print(digest(made(*map(int, sys.argv[1:]))))"
+PLANNER_SECONDS = 900  # of computing; its search has no bound and, in the midst of C++, hears no signal
 
 
 def made(first: int, count: int) -> list[Generated]:
     return [generate(seed) for seed in range(first, first + count)]
 
 
-def digest(games: Iterable[Generated]) -> str:
+def digest(first: int, count: int) -> str:
+    games = made(first, count)
     texts = [json.dumps([game.folder, game.task_line, game.problem, game.record()]) for game in games]
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
-def digest_elsewhere(first: int, count: int, hash_seed: str) -> str:
-    """The digest as another process finds it."""
+def elsewhere(call: str, *numbers: int, hash_seed: str = "0") -> str:
+    """What a function of this module says in a process of its own, or what became of that process."""
     surroundings = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", DIGEST, str(first), str(count)]
-    return subprocess.run(command, env=surroundings, capture_output=True, text=True, check=True).stdout.strip()
+    command = [sys.executable, "-c", f"from check_generator import *; print({call}(*{numbers}))"]
+    done = subprocess.run(command, env=surroundings, capture_output=True, text=True)
+    return done.stdout.strip() if done.returncode == 0 else f"ended with {done.returncode}. {done.stderr}".strip()
 
 
 def new_game(game: Generated) -> FastGame:
@@ -90,12 +92,19 @@ def alfworlds_rooms(household: Household) -> set[tuple[object, ...]]:
     return rooms
 
 
-def in_textworld(seed: int) -> str:
-    """What is wrong with a game when TextWorld plays it along with the fast engine: some wandering, then the way of
-    TextWorld's planner; "" when nothing is."""
+def along(seed: int) -> str:
+    """What is wrong with a game when TextWorld plays it along with the fast engine, the way of TextWorld's planner
+    among what is played; "" when nothing is."""
+    resource.setrlimit(resource.RLIMIT_CPU, (PLANNER_SECONDS, PLANNER_SECONDS))
     file, _ = read(Household(), f"generated:{seed}")
     outcome = compare(Job(f"generated:{seed}", file, None, "walkthrough", 80, seed, parse_once=True))
-    return outcome.difference or ("" if outcome.won else f"generated:{seed}: TextWorld's planner found no way")
+    return outcome.difference or ("" if outcome.won else "TextWorld's planner found no way")
+
+
+def in_textworld(seed: int) -> str:
+    """`along` in a process of its own, which ends when the planner takes too long; what is wrong, or ""."""
+    fault = elsewhere("along", seed)
+    return f"generated:{seed}: {fault}" if fault else ""
 
 
 def main() -> int:
@@ -113,8 +122,9 @@ def main() -> int:
     seconds = time.perf_counter() - begin
     figures: dict[str, float] = {"games": len(games), "seconds": round(seconds, 2)}
     figures["won_by_plan"] = sum(map(is_won_by_plan, games))
-    ours = digest(games)
-    figures["same_bytes"] = sum(digest_elsewhere(args.first, args.count, hash_seed) == ours for hash_seed in "07")
+    ours = digest(args.first, args.count)
+    others = [elsewhere("digest", args.first, args.count, hash_seed=hash_seed) for hash_seed in "07"]
+    figures["same_bytes"] = others.count(ours)
     rooms = [furnished(game.problem) for game in games]
     theirs = alfworlds_rooms(Household(args.games_dir))
     figures["rooms"] = len(set(rooms))
@@ -123,11 +133,11 @@ def main() -> int:
     faults = []
     if args.textworld:
         seeds = [games[place * len(games) // args.textworld].seed for place in range(args.textworld)]
-        # A process plays one game after another and is then replaced: the planner's library grows.
-        with multiprocessing.get_context("spawn").Pool(args.jobs, maxtasksperchild=10) as pool:
-            faults = [fault for fault in pool.imap_unordered(in_textworld, seeds) if fault]
+        with ThreadPoolExecutor(args.jobs) as threads:
+            for fault in filter(None, threads.map(in_textworld, seeds)):
+                print(fault, file=sys.stderr, flush=True)
+                faults.append(fault)
         figures["in_textworld"], figures["alike_and_won"] = len(seeds), len(seeds) - len(faults)
-    print("\n".join(faults), file=sys.stderr, end="\n" if faults else "")
     if args.json:
         print(json.dumps(figures))
     else:
