@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -61,7 +62,7 @@ def replacing(path: Path) -> Iterator[Path]:
                 os.fsync(file.fileno())
             part.chmod(0o644)
             part.replace(path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         finally:
             part.unlink(missing_ok=True)
 
@@ -169,7 +170,7 @@ def disk_faults(path: Path) -> Iterator[None]:
         raise DuomemError(f"{path} cannot be written: {reason}.", fix) from error
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -195,7 +196,7 @@ class RunFolder:
             begun = self.begun or (not self.anew and self._is_begun())  # by another process, a moment ago
             with disk_faults(self.path):
                 for name in (*self.outputs, CONFIG):
-                    for torn in self.path.glob(f".{name}.*"):
+                    for torn in _torn(self.path, name):
                         torn.unlink(missing_ok=True)
                     if not begun:
                         _remove(self.path / name)
@@ -222,12 +223,7 @@ def run_folder(
     config = folder / CONFIG
     if folder.is_file() or (folder.is_dir() and _holds_anything(folder) and not _is_run(config)):
         raise UsageError(f"{folder} is there and is no run's folder.", "Choose another --out; it is not overwritten.")
-    try:
-        old = _run_of(read_json(config, "run's config.json")) if config.is_file() else None
-    except DuomemError as error:
-        if not overwrite:
-            raise DuomemError(error.what, "Choose another --out, or add --overwrite.") from None
-        old = None
+    old = _run_of(read_json(config, "run's config.json")) if config.is_file() else None
     if old is not None and old.get("command") != command:
         raise UsageError(
             f"{folder} holds what `duomem-mlx {old.get('command')}` made.",
@@ -257,6 +253,12 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def _torn(folder: Path, name: str) -> list[Path]:
+    """What `replacing` left that was killed while it wrote `name`; a file of anybody else's is called otherwise."""
+    ours = re.compile(rf"\.{re.escape(name)}\.[a-z0-9_]{{8}}{re.escape(Path(name).suffix)}")
+    return [path for path in folder.glob(f".{name}.*") if ours.fullmatch(path.name)]
+
+
 def _run_of(found: Any) -> dict[str, Any] | None:
     run = found.get("run") if isinstance(found, dict) and found.get("format") == 1 else None
     return run if isinstance(run, dict) else None
@@ -264,17 +266,16 @@ def _run_of(found: Any) -> dict[str, Any] | None:
 
 def _holds_anything(folder: Path) -> bool:
     """But for what a run leaves that was killed while it claimed the folder."""
-    return any(not path.name.startswith(f".{CONFIG}.") for path in folder.iterdir())
+    torn = _torn(folder, CONFIG)
+    return any(path not in torn for path in folder.iterdir())
 
 
 def _is_run(config: Path) -> bool:
-    """Whether a run of ours wrote this config.json, or was torn while writing it."""
-    if not config.is_file():
-        return False
+    """Whether a run of ours wrote this config.json. Raises nothing."""
     try:
         return _run_of(read_json(config, "run's config.json")) is not None
-    except DuomemError:
-        return True
+    except DuomemError:  # ours are written whole or not at all
+        return False
 
 
 def digest(value: Any) -> str:

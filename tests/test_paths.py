@@ -109,15 +109,27 @@ def test_another_command_s_folder_is_never_overwritten(tmp_path: Path) -> None:
 
 def test_what_a_kill_tore_is_swept_up(tmp_path: Path) -> None:
     folder = paths.claim_run(tmp_path / "run", "train", {}, MADE)
-    (folder / ".made.txt.x7.txt").touch()
+    (folder / ".made.txt.x7_9abcd.txt").touch()
     (folder / "made.txt").touch()
+    for swap in (".made.txt.swp", ".config.json.swp", ".made.txt.notes.txt"):  # an editor's, a person's
+        (folder / swap).touch()
     paths.claim_run(folder, "train", {}, MADE)
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "made.txt"]
+    left = [".config.json.swp", ".made.txt.notes.txt", ".made.txt.swp", "config.json", "made.txt"]
+    assert sorted(path.name for path in folder.iterdir()) == left
+
+
+def test_what_is_swept_up_is_what_a_writer_really_leaves(tmp_path: Path) -> None:
+    folder = paths.claim_run(tmp_path / "run", "train", {}, MADE)
+    writing = paths.replacing(folder / "made.txt")
+    left = writing.__enter__()  # and killed there
+    assert left.exists()
+    paths.claim_run(folder, "train", {}, MADE)
+    assert [path.name for path in folder.iterdir()] == ["config.json"]
 
 
 def test_a_run_that_was_killed_while_it_claimed_its_folder_goes_on(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / ".config.json.x7.json").write_text("{")
+    (tmp_path / "run" / ".config.json.x7_9abcd.json").write_text("{")
     paths.claim_run(tmp_path / "run", "train", {}, MADE)
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.json"]
 
@@ -152,12 +164,15 @@ def test_overwrite_starts_the_same_run_anew_but_takes_away_only_what_the_command
         assert list((tmp_path / folder).iterdir())
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", "7", '{"format": 1, "run": []}'])
-def test_settings_that_are_none_are_told(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("text", ["[]", "{}", "7", '{"format": 1, "run": []}', "learning_rate: 0.1", ""])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_settings_that_are_none_are_somebody_elses(tmp_path: Path, text: str, overwrite: bool) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text(text)
+    (tmp_path / "run" / "made.txt").touch()
     with pytest.raises(UsageError, match="no run's folder"):
-        paths.claim_run(tmp_path / "run", "teach", {"games": "train"}, MADE)
+        paths.claim_run(tmp_path / "run", "teach", {"games": "train"}, MADE, overwrite)
+    assert (tmp_path / "run" / "made.txt").exists()
 
 
 ONE = {"said": "été", "steps": [1, 2]}

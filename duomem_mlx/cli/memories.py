@@ -210,7 +210,7 @@ def _fields(words: Sequence[str]) -> dict[str, str]:
 def verify(bank: BankName = None, json: options.Json = False) -> None:
     """Check a bank, every memory and every vector of it."""
     from duomem_mlx.errors import DuomemError
-    from duomem_mlx.memory.live import MATRIX
+    from duomem_mlx.memory.folders import MATRIX
 
     with banks.open_named(bank) as opened:
         problems = opened.verify()

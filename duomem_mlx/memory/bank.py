@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Protocol
 
 from duomem_mlx.errors import DuomemError, UsageError
-from duomem_mlx.memory.database import DATABASE
-from duomem_mlx.memory.folders import replacing_folder
+from duomem_mlx.memory.folders import DATABASE, HEAD, replacing_bank
 from duomem_mlx.memory.index import Floats, nearest, unit
 from duomem_mlx.memory.keys import TASK, Facts, key_of
 from duomem_mlx.memory.live import Live
 from duomem_mlx.memory.ranking import Hit as Hit
 from duomem_mlx.memory.ranking import Limits, passing, ranked_hits, spread
 from duomem_mlx.memory.record import Memory, check
-from duomem_mlx.memory.sealed import HEAD, Sealed, write_sealed
-from duomem_mlx.paths import home, shipped
+from duomem_mlx.memory.sealed import Sealed, write_sealed
+from duomem_mlx.paths import alone_in, home, shipped
 
 _ENCODE_ROWS = 64
 
@@ -87,10 +86,10 @@ class Bank:
         overwrite: bool = False,
     ) -> Iterator["Bank"]:
         """A new live bank that comes to stand at `path`, whole, when the block ends well."""
-        replaceable = (HEAD if (path / HEAD).is_file() else DATABASE) if overwrite else ""
         with (
-            replacing_folder(path, replaceable) as part,
+            replacing_bank(path, overwrite) as part,
             Bank.create(part, encoder, by=by, built_from=built_from, finder=finder) as bank,
+            alone_in(part),  # another folder than the empty one that it took the place of
         ):
             yield bank
 
@@ -332,7 +331,7 @@ class Bank:
 
     def copy(self, path: Path | str) -> "Bank":
         """A live bank with the same memories at `path`, whole or not at all. Raises as `create` does."""
-        with replacing_folder(Path(path)) as part:
+        with replacing_bank(Path(path)) as part:
             meta = (self.encoder_id, self.fingerprint, self.dimensions, self.by, self.built_from, self.finder)
             Live.create(part, *meta)
             with Bank(Live(part), self._encoder) as twin:

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from duomem_mlx.errors import DuomemError, UsageError
+from duomem_mlx.memory.folders import DATABASE
 from duomem_mlx.paths import disk_faults, replacing
 
-DATABASE = "bank.sqlite3"
 FORMAT = 2
 APPLICATION = 0x44554F4D  # "DUOM", what `file` and SQLite know the database by
 RESTORE = "Restore it from a copy, or import an exported one."

@@ -13,7 +13,6 @@ import numpy as np
 
 from duomem_mlx.errors import DuomemError
 from duomem_mlx.memory.database import (
-    DATABASE,
     RESTORE,
     SCHEMA,
     check_format,
@@ -23,12 +22,11 @@ from duomem_mlx.memory.database import (
     remove_copies,
     sqlite_faults,
 )
-from duomem_mlx.memory.folders import replacing_folder
+from duomem_mlx.memory.folders import DATABASE, MATRIX, replacing_bank
 from duomem_mlx.memory.index import MAX_DIMENSIONS, Floats, unit
 from duomem_mlx.memory.matrix import Matrix, Stamp
 from duomem_mlx.memory.record import MAX_COUNT, Memory, Source
 
-MATRIX = "vectors.f32"
 _MANY_HOLES = 1000
 
 _COLUMNS = (
@@ -87,7 +85,7 @@ class Live:
             "generation": secrets.token_hex(8),
             **({"finder": finder} if finder else {}),
         }
-        with replacing_folder(folder) as part, sqlite_faults(folder):
+        with replacing_bank(folder) as part, sqlite_faults(folder):
             db = sqlite3.connect(part / DATABASE, isolation_level=None)
             try:
                 db.execute("PRAGMA journal_mode = WAL")

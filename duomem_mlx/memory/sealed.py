@@ -17,14 +17,11 @@ from typing import Any
 import numpy as np
 
 from duomem_mlx.errors import DuomemError, UsageError
-from duomem_mlx.memory.folders import replacing_folder
+from duomem_mlx.memory.folders import HEAD, MEMORIES, VECTORS, replacing_bank
 from duomem_mlx.memory.index import MAX_DIMENSIONS, Floats, unit
 from duomem_mlx.memory.record import MAX_BYTES, Memory, from_record, to_record
 from duomem_mlx.paths import disk_faults, read_json, write_json
 
-HEAD = "bank.json"
-MEMORIES = "memories.jsonl"
-VECTORS = "vectors.npy"
 FORMAT = 1
 _MAX_HEAD_BYTES = 1 << 20
 _MAX_LINE_BYTES = 8 * MAX_BYTES  # every character of a memory may be escaped
@@ -121,7 +118,7 @@ def write_sealed(
 
     Raises UsageError when something is at `folder` and `overwrite` is not set, DuomemError when the disk refuses.
     """
-    with replacing_folder(folder, HEAD if overwrite else "") as part, disk_faults(folder):
+    with replacing_bank(folder, overwrite) as part, disk_faults(folder):
         count = _write_files(part, items, dimensions)
         files = {name: {"bytes": (part / name).stat().st_size, "sha256": _sha256(part / name)} for name in _FILES}
         head = {
