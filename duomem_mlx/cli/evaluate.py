@@ -63,7 +63,7 @@ def evaluate(
     from duomem_mlx.evaluation.results import TABLE_COLUMNS, table_rows
     from duomem_mlx.evaluation.runner import Run
     from duomem_mlx.evaluation.runner import evaluate as play_all
-    from duomem_mlx.paths import claim_run, digest
+    from duomem_mlx.paths import digest, run_folder
     from duomem_mlx.student.episodes import PlaySettings
 
     arms = [arm_named(name) for name in dict.fromkeys(arm or DEFAULT_ARMS)]
@@ -103,12 +103,16 @@ def evaluate(
         **identity,
         **({} if learning is None else {"learn": asdict(learning.growth)}),  # and with it: one game after the other
     }
-    results = claim_run(out, "evaluate", config, ("episodes", "banks", "summary.json"), overwrite)
+    run_in = run_folder(out, "evaluate", config, ("episodes", "banks", "summary.json"), overwrite)
+    results = run_in.path
     run = Run(results, environment, tasks, games, bank, ks, seed, settings, learning)
 
     def agent_for(with_adapter: bool) -> "Agent":
         return wiring.agent(environment, model, folder if with_adapter else None, bank, ks[0], style, settings)
 
+    if not run_in.begun:  # what cannot be played is told before anything is written or taken away
+        agent_for(any(a.adapter for a in arms))
+    run_in.claim()
     header = {
         "split": games,
         "max_steps": max_steps,

@@ -78,6 +78,25 @@ def refuse_its_options(context: "typer.Context", remedy: str, *further: str) -> 
         raise UsageError(f"Only a remote model knows {', '.join(given)}.", remedy)
 
 
+def reach(base_url: str) -> None:
+    """Raises DuomemError when nothing answers there, before anything is overwritten for its sake."""
+    import socket
+    from urllib.parse import urlsplit
+
+    from duomem_mlx.errors import DuomemError
+
+    parts = urlsplit(base_url)
+    try:
+        socket.create_connection(
+            (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)), 10
+        ).close()
+    except OSError as error:
+        raise DuomemError(
+            f"Nothing answers at {base_url} ({error.strerror or error}), so nothing is overwritten.",
+            "Start it, or check --base-url.",
+        ) from None
+
+
 class Asking:
     """memory.writing.Ask of a remote model, one question at a time. Its answers are kept in a file, and none is paid
     for twice."""

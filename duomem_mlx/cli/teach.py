@@ -102,7 +102,7 @@ def teach(
     """
     from duomem_mlx.environment import ordered, teacher_of
     from duomem_mlx.errors import DuomemError, UsageError
-    from duomem_mlx.paths import claim_run, write_json
+    from duomem_mlx.paths import run_folder, write_json
     from duomem_mlx.teachers.attempts import AGAIN, NOT_WON, WON, attempts_in, summary_of
     from duomem_mlx.teachers.budget import Limits
     from duomem_mlx.teachers.course import Rules, play_in_turn
@@ -137,7 +137,11 @@ def teach(
         **(far.settings() if far else {}),
     }
     outputs = (WON, AGAIN, NOT_WON, JOURNAL, "summary.json")
-    folder = claim_run(out, "teach", settings, outputs, overwrite)
+    run_in = run_folder(out, "teach", settings, outputs, overwrite)
+    if far is not None and run_in.anew:
+        remote.reach(far.endpoint.base_url)
+    run_in.claim()
+    folder = run_in.path
     played: remote.Played | None = None
     with attempts_in(folder) as kept, output.progress("Teaching", len(tasks)) as advance:
         if before := sum(rules.done(kept.done.get(task, ())) for task in tasks):

@@ -15,6 +15,7 @@ from duomem_mlx.household.engine import FastGame
 from duomem_mlx.household.foreign import fault_of
 from duomem_mlx.household.logic import MOVE, Generation, generation_of
 from duomem_mlx.household.reader import read_problem
+from duomem_mlx.household.textworld_engine import INSTALL
 from duomem_mlx.household.world import World
 from duomem_mlx.trajectory import Trajectory
 
@@ -60,10 +61,12 @@ class Household:
     def __init__(self, games_dir: Path | None = None, engine: str = "fast") -> None:
         """`games_dir`: ALFWorld's data folder; default `$ALFWORLD_DATA`, else `~/.cache/alfworld`.
 
-        Raises UsageError for an unknown engine.
+        Raises UsageError for an unknown engine, and for one that is not installed.
         """
         if engine not in ENGINES:
             raise UsageError(f"There is no engine {engine!r}.", f"Choose one of {', '.join(ENGINES)}.")
+        if engine == "textworld" and not _has_textworld():
+            raise UsageError("The TextWorld engine is not installed.", f"{INSTALL}, or use --engine fast.")
         self.engine = engine
         self.root = files.data_folder(games_dir)
         self.parallel_safe = engine == "fast"  # TextWorld's translator redirects the process's standard output
@@ -230,9 +233,13 @@ def _tell_unknown_rules(game_file: files.GameFile, task_id: str) -> None:
     what = f"The fast engine does not know the rules (domain and grammar) of {task_id}"
     if (fault := fault_of(game_file)) is not None:
         raise DuomemError(f"{what}, and {fault}.", "Fetch or generate the game again.")
-    if importlib.util.find_spec("textworld") is None or importlib.util.find_spec("alfworld") is None:
-        raise DuomemError(f"{what}.", "To let TextWorld play it, pip install 'duomem-mlx[alfworld]'.")
+    if not _has_textworld():
+        raise DuomemError(f"{what}.", f"To let TextWorld play it: {INSTALL}.")
     warnings.warn(f"{what}: TextWorld plays it, which is much slower.", DuomemWarning, stacklevel=3)
+
+
+def _has_textworld() -> bool:
+    return all(importlib.util.find_spec(name) is not None for name in ("textworld", "alfworld"))
 
 
 def household(games_dir: Path | None = None, engine: str = "fast") -> Household:

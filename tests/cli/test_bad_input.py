@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -176,3 +177,38 @@ def test_the_same_k_twice_is_one_arm() -> None:
     from duomem_mlx.cli.evaluate import parse_ks
 
     assert parse_ks("4,4,0,4") == [4, 0]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--prompt-style", "bogus"), "no prompt style"),
+        (("--model", "torn"), "torn"),
+        (("--engine", "textworld"), "is not installed"),
+    ],
+)
+def test_an_evaluation_that_cannot_begin_takes_nothing_away(
+    call, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.setattr("duomem_mlx.household.environment._has_textworld", lambda: False)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(base, "torn")
+    (tmp_path / "torn" / "model.safetensors").write_bytes(b"torn")
+    evaluate = ("evaluate", "--games", GENERATED, "--arm", "base", "--max-steps", 1, "--memories", "none")
+    assert call(*evaluate, "--model", base, "--out", "out")[0] == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.json")}
+    for out, *more in (("out", "--overwrite"), ("new",)):
+        status, _, err = call(*evaluate, "--model", base, *words, "--out", out, *more)
+        assert (status in (1, 2), said in err) == (True, True), err
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.json")} == before
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_teacher_that_cannot_be_reached_takes_nothing_away(call, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert call("teach", "--games", GENERATED, "--out", out)[0] == 0
+    before = (out / "trajectories.jsonl").read_bytes()
+    far = ("--teacher", "remote", "--base-url", "http://127.0.0.1:9/v1", "--model", "big", "--overwrite")
+    status, _, err = call("teach", "--games", GENERATED, "--out", out, *far)
+    assert (status, "nothing is overwritten" in err) == (1, True), err
+    assert (out / "trajectories.jsonl").read_bytes() == before
