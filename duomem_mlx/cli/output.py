@@ -109,7 +109,8 @@ def progress(title: str, total: int | None) -> Iterator[Callable[[int, str], Non
 
 def line(text: str) -> None:
     """A line of the result, on standard output at once."""
-    typer.echo(text.translate(_CONTROLS))
+    if not _muted:
+        typer.echo(text.translate(_CONTROLS))
 
 
 def marked(spans: Sequence[tuple[str, bool]]) -> None:
@@ -119,4 +120,5 @@ def marked(spans: Sequence[tuple[str, bool]]) -> None:
     for text, mark in spans:
         shown = text.translate(_CONTROLS)
         parts.append(shown if not mark else typer.style(shown, fg="green") if colour else f"⟦{shown}⟧")
-    typer.echo("".join(parts))
+    if not _muted:
+        typer.echo("".join(parts))

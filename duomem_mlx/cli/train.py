@@ -317,7 +317,10 @@ def successes(paths: list[Path], environment: "Environment") -> "list[Trajectory
     if not won:
         raise UsageError(f"None of {len(read)} trajectories was won.", "Make others with `duomem-mlx teach`.")
     if len(won) < len(read):
-        output.say(f"{len(won)} of {len(read)} trajectories are used: what was not won, or stands there twice, is not.")
+        output.say(
+            f"{len(won)} of {len(read)} trajectories are used: what was not won, has no action, or stands there twice, "
+            "is not."
+        )
     wiring.tell_what_measures(won.values())
     return list(won.values())
 

@@ -121,6 +121,13 @@ def test_on_a_terminal_what_is_trained_is_green_and_the_text_gives_no_orders(mon
     assert capsys.readouterr().out == "a \\x1b[31mroom\n>\x1b[32m go\\x1b[0m\n\x1b[0mon\n"
 
 
+def test_of_several_processes_one_shows_rows(monkeypatch, capsys):
+    monkeypatch.setattr(output, "_muted", True)
+    output.line("— a row: 3 tokens, 1 trained")
+    output.marked([("take", True)])
+    assert capsys.readouterr() == ("", "")
+
+
 def test_qwen3_s_rows_are_shown_through_its_own_template(qwen3_tokenizer, taught, tmp_path, monkeypatch, capsys):
     vocabulary = {**made.FAMILIES["qwen3"], "vocab_size": 151_936, "tie_word_embeddings": True}
     monkeypatch.setitem(made.FAMILIES, "qwen3 whole", vocabulary)
