@@ -18,7 +18,7 @@ from duomem_mlx import blas, paths
 from duomem_mlx.errors import DuomemError
 from duomem_mlx.models_on_disk import ENCODER, STUDENT, locate
 
-OK, WARN, FAIL = "ok", "warn", "fail"
+OK, WARN, FAIL, ABSENT = "ok", "warn", "fail", "absent"
 PYTHONS = ((3, 11), (3, 14))  # from, and up to but not with
 OLDEST_MACOS = 14  # what MLX's wheels are built for
 MLX_LM = "0.32"  # the versions whose inside we know
@@ -35,7 +35,7 @@ class Check:
     """One thing that was looked at."""
 
     name: str
-    status: str  # OK; WARN: some of the program will not work, or slowly; FAIL: most of it will not
+    status: str  # OK; ABSENT and not needed; WARN: some of the program will not work, or slowly; FAIL: most will not
     found: str
     fix: str = ""
 
@@ -183,7 +183,7 @@ def _extras() -> list[Check]:
         missing = [module for module in modules if importlib.util.find_spec(module) is None]
         command = f"Run `pip install 'duomem-mlx[{extra}]'` if you want it."
         found = f"not installed: {purpose}" if missing else "installed"
-        checks.append(Check(f"extra {extra}", OK, found, command if missing else ""))
+        checks.append(Check(f"extra {extra}", ABSENT if missing else OK, found, command if missing else ""))
     return checks
 
 

@@ -13,7 +13,7 @@ MOST = 1.3
 EMPTY = """
 import typer
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 @app.command()

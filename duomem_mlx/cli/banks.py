@@ -18,14 +18,11 @@ EncoderName = Annotated[
 def open_named(name: str | None) -> "Bank":
     """The bank of that name, the shipped one for None. Raises UsageError when there is none."""
     from duomem_mlx.errors import UsageError
-    from duomem_mlx.memory.bank import Bank, find_bank
-    from duomem_mlx.paths import shipped
+    from duomem_mlx.memory.bank import Bank
 
     if name == wiring.NONE:
         raise UsageError("This command works on a bank, and none is named.", "Name a bank, or leave --memories out.")
-    if name is not None:
-        return Bank.open(find_bank(name))
-    folder = shipped("memories", wiring.SHIPPED_BANK)
+    folder = wiring.bank_folder(name)
     if folder is None:
         raise UsageError("No bank is shipped.", "Name one with --memories, or build one with `memories build`.")
     return Bank.open(folder)

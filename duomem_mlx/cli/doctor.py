@@ -12,7 +12,7 @@ def doctor(games_dir: options.GamesDir = None, json: options.Json = False) -> No
 
     Exit status 1 when something that most commands need does not work.
     """
-    from duomem_mlx.doctor import FAIL, examine
+    from duomem_mlx.doctor import ABSENT, FAIL, examine
 
     checks = examine(games_dir)
     failed = any(check.status == FAIL for check in checks)
@@ -21,7 +21,8 @@ def doctor(games_dir: options.GamesDir = None, json: options.Json = False) -> No
     else:
         width = max(len(check.name) for check in checks)
         for check in checks:
-            typer.echo(f"{check.status:4}  {check.name:{width}}  {check.found}")
+            status = "–" if check.status == ABSENT else check.status
+            typer.echo(f"{status:4}  {check.name:{width}}  {check.found}")
             if check.fix:
                 typer.echo(f"      {'':{width}}  {check.fix}")
     if failed:

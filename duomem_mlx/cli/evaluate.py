@@ -57,6 +57,7 @@ def evaluate(
     banks/ARM/SEED; the bank that was named stays as it is.
     """
     wiring.one_thread_a_product()
+    from duomem_mlx import __version__
     from duomem_mlx.environment import ordered
     from duomem_mlx.errors import DuomemError, UsageError
     from duomem_mlx.evaluation.arms import DEFAULT_ARMS, arm_named
@@ -65,6 +66,8 @@ def evaluate(
     from duomem_mlx.evaluation.runner import evaluate as play_all
     from duomem_mlx.paths import digest, run_folder
     from duomem_mlx.student.episodes import PlaySettings
+    from duomem_mlx.student.machine import machine_record
+    from duomem_mlx.student.models import default_dtype
 
     arms = [arm_named(name) for name in dict.fromkeys(arm or DEFAULT_ARMS)]
     ks = parse_ks(k)
@@ -121,9 +124,9 @@ def evaluate(
         "k": ks[0],
         "max_tokens": max_tokens,
         **({} if learn is None else {"learn": learn}),
-        "dtype": wiring.dtype(),
-        "version": wiring.version(),
-        "machine": wiring.machine(),
+        "dtype": default_dtype(),
+        "version": __version__,
+        "machine": machine_record(),
     }
     output.say(f"{len(tasks)} games of {games}, arms {', '.join(a.name for a in arms)}; results go to {results}")
     jobs = sum(len(ks) if a.memories != "none" else 1 for a in arms)

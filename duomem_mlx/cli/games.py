@@ -19,11 +19,11 @@ app = typer.Typer(no_args_is_help=True, help="List, play, generate and fetch gam
 Spec = Annotated[
     str | None,
     typer.Argument(
-        metavar="[SPEC]",
+        metavar="SPEC",
         help="A split, a folder, a game file, generated:SEED[:COUNT] or embedded [default: the splits there are].",
     ),
 ]
-Which = Annotated[str, typer.Argument(metavar="[GAME]", help="An id, a game file, its folder, or generated:SEED.")]
+Which = Annotated[str, typer.Argument(metavar="GAME", help="An id, a game file, its folder, or generated:SEED.")]
 Count = Annotated[int, typer.Option("--count", min=1, max=1_000_000, metavar="N", help="How many games.")]
 GamesOut = Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the game files.")]
 Source = Annotated[
@@ -39,7 +39,10 @@ def list_(
     games_dir: options.GamesDir = None,
     json: options.Json = False,
 ) -> None:
-    """The splits in the data folder; with SPEC its games, in the order in which every command plays them."""
+    """The splits in the data folder, or the games of SPEC.
+
+    They stand in the order in which every command plays them.
+    """
     if spec is None:
         _list_splits(games_dir, json)
     else:

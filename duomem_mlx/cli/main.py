@@ -8,7 +8,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -20,7 +19,7 @@ from duomem_mlx.errors import DuomemError, DuomemWarning
 # A command, in the order of use -> what the list says of it. `cli/COMMAND.py` holds a function of that name or, for a
 # group, a Typer called `app`; it is imported when it is called.
 COMMANDS = {
-    "demo": "The same task without and with DuoMem, live, in a few minutes.",
+    "demo": "The same task without and with DuoMem, in a few minutes.",
     "doctor": "What works on this machine, what is missing, and the fix.",
     "games": "List, play, generate and fetch games.",
     "teach": "Let a teacher play games and keep its trajectories.",
@@ -30,10 +29,9 @@ COMMANDS = {
     "run": "Play one game, live.",
     "evaluate": "Play the same games with and without memories and adapter.",
     "fuse": "Fuse an adapter into its base, or write it for PEFT.",
-    "report": "Figures and a page from an evaluation's results.",
     "models": "List the models that have a name here.",
-    "envs": "List environments, start a new one, check one.",
 }
+RESUMING = ("teach", "train", "evaluate", "fuse", "games fetch")  # they save what is finished, and go on from it
 
 
 class Commands(TyperGroup):
@@ -41,10 +39,8 @@ class Commands(TyperGroup):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        here = Path(__file__).parent
         for name, line in COMMANDS.items():
-            if (here / f"{name}.py").is_file():
-                self.add_command(TyperCommand(name, help=line, rich_markup_mode=None))
+            self.add_command(TyperCommand(name, help=line, rich_markup_mode=None))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name, listed, rest = super().resolve_command(ctx, args)
@@ -155,8 +151,13 @@ def plain_warnings() -> Iterator[None]:
         yield
 
 
+def resumes(words: list[str]) -> bool:
+    return " ".join(words[:2]).startswith(RESUMING)
+
+
 def stopped() -> int:
-    say("duomem-mlx: stopped; what was finished is saved, the same command again goes on.")
+    going_on = "; what was finished is saved, the same command again goes on" if resumes(sys.argv[1:]) else ""
+    say(f"duomem-mlx: stopped{going_on}.")
     return 130
 
 

@@ -15,7 +15,7 @@ app = typer.Typer(no_args_is_help=True, help="Build, search and keep banks of pr
 
 BankName = Annotated[
     str | None,
-    typer.Argument(metavar="[BANK]", help="A name under memories/ or a folder [default: the shipped bank]."),
+    typer.Argument(metavar="BANK", help="A name under memories/ or a folder [default: the shipped bank]."),
 ]
 PerTask = Annotated[
     int,
@@ -114,7 +114,7 @@ def show(
 
 @app.command()
 def forget(
-    ids: Annotated[list[str], typer.Argument(metavar="ID…", help="Ids, or the starts of them.")],
+    ids: Annotated[list[str], typer.Argument(metavar="ID", help="Ids, or the starts of them.")],
     memories: options.Memories = None,
     json: options.Json = False,
 ) -> None:
@@ -178,6 +178,8 @@ def import_(
         raise UsageError(f"{out} has an encoder already.", "Leave out --encoder, or choose another --out.")
     if given and out.exists() and given.path.samefile(out):
         raise UsageError(f"{out} is that very bank.", "Choose another --out.")
+    if not is_bank(out) and (out.is_file() or (out.is_dir() and any(out.iterdir()))):
+        raise UsageError(f"{out} is there already and is no live bank.", "Choose another --out.")
     name = encoder or (given.encoder_id if given else None)
     by, finder = (given.by, given.finder) if given else (TASK, "")
     with Bank.open(out) if is_bank(out) else Bank.building(out, load_encoder(name), by=by, finder=finder) as bank:

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) i
 _IN_A_CELL = _CONTROLS | {ord("\t"): "\\t", ord("\n"): "\\n"}
 _IN_JSON = {code: f"\\u{code:04x}" for code in range(127, 160)} | _SPELT  # JSON's own way of writing the same text
 
+_NARROWEST = 12  # cells of a column
 
 _muted = False
 
@@ -52,19 +54,34 @@ def call(*words: object, named: Mapping[str, object] | None = None) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Columns that line up, numbers to the right, on standard output."""
-    from rich.cells import cell_len
+    """Columns that line up, numbers to the right, on standard output; on a terminal what is widest gives way."""
+    from rich.cells import cell_len, set_cell_size
 
     rows = [[cell.translate(_IN_A_CELL) for cell in row] for row in rows]
     cells = [list(columns), *rows]
     widths = [max(cell_len(row[i]) for row in cells) for i in range(len(columns))]
     numeric = [all(_starts_like_number(row[i]) for row in rows) and bool(rows) for i in range(len(columns))]
+    if sys.stdout.isatty():
+        _narrow(widths, numeric, shutil.get_terminal_size().columns)
     for row in cells:
+        shown = [
+            text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
+            for text, width in zip(row, widths, strict=True)
+        ]
         padded = [
             " " * (width - cell_len(text)) + text if right else text + " " * (width - cell_len(text))
-            for text, width, right in zip(row, widths, numeric, strict=True)
+            for text, width, right in zip(shown, widths, numeric, strict=True)
         ]
         typer.echo("  ".join(padded).rstrip())
+
+
+def _narrow(widths: list[int], numeric: Sequence[bool], room: int) -> None:
+    """Take from the widest column of text until all fit, or none could be read any more."""
+    while sum(widths) + 2 * (len(widths) - 1) > room:
+        widest = max((i for i in range(len(widths)) if not numeric[i]), key=lambda i: widths[i], default=None)
+        if widest is None or widths[widest] <= _NARROWEST:
+            return
+        widths[widest] -= 1
 
 
 def _starts_like_number(text: str) -> bool:

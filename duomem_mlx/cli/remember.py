@@ -16,7 +16,7 @@ FEW = 10  # successes
 FAR_ONLY = "Add --writer remote, or leave that out."
 
 Files = Annotated[
-    list[Path], typer.Argument(metavar="TRAJECTORIES…", help="What `teach` wrote, or RESULTS/episodes/ARM.")
+    list[Path], typer.Argument(metavar="TRAJECTORIES", help="What `teach` wrote, or RESULTS/episodes/ARM.")
 ]
 Thin = Annotated[
     int | None,
@@ -128,7 +128,7 @@ def add(
     max_cost: options.MaxCost = None,
     json: options.Json = False,
 ) -> None:
-    """Add memories of trajectories that were won, all or none, to a live bank."""
+    """Add memories of won trajectories to a live bank, all or none."""
     from duomem_mlx.memory.scripts import chosen
     from duomem_mlx.teachers.budget import Limits
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from duomem_mlx.trajectory import Trajectory
 
 Paths = Annotated[
-    list[Path], typer.Argument(metavar="TRAJECTORIES…", help="Files of trajectories, or folders that `teach` wrote.")
+    list[Path], typer.Argument(metavar="TRAJECTORIES", help="Files of trajectories, or folders that `teach` wrote.")
 ]
 ConfigFile = Annotated[
     Path | None,
@@ -225,7 +225,8 @@ def train(
             lambda trajectory: group_of(environment, trajectory),
         )
         if show_rows:
-            training.show(prepared, student, show_rows)
+            head = {"prompt_style": settings.prompt_style} if json else None
+            training.show(prepared.epochs[0].rows[:show_rows], student.tokenizer.decode, head)
             return
         first = folder if rounds is None or folder is None else course.imitation(folder)
         if plan and first is not None:

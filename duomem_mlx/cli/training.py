@@ -1,6 +1,6 @@
 """A training run as a person sees it: what is trained, what it will take, how it goes, and the rows themselves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from duomem_mlx.training.fit import Prepared
     from duomem_mlx.training.loop import Progress
     from duomem_mlx.training.probe import Plan
+    from duomem_mlx.training.rows import Row
     from duomem_mlx.training.settings import TrainSettings
 
 KINDS = {"lora": "LoRA", "dora": "DoRA"}
@@ -144,10 +145,17 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def show(prepared: "Prepared", student: "Student", count: int) -> None:
-    """Rows as text, what is trained marked."""
+def show(rows: "Sequence[Row]", decode: "Callable[[Sequence[int]], str]", head: dict[str, Any] | None) -> None:
+    """Rows as text, what is trained marked; with `head` as one JSON object that begins with it."""
     from duomem_mlx.training.rows import shown_row
 
-    for row in prepared.epochs[0].rows[:count]:
+    if head is not None:
+        told = [
+            {"id": row.id, "tokens": len(row.tokens), "trained": row.supervised, "spans": shown_row(row, decode)}
+            for row in rows
+        ]
+        output.result({**head, "rows": told})
+        return
+    for row in rows:
         output.line(f"— {row.id}: {len(row.tokens)} tokens, {row.supervised} trained")
-        output.marked(shown_row(row, student.tokenizer.decode))
+        output.marked(shown_row(row, decode))

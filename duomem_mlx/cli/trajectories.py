@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from duomem_mlx.cli import options, output, wiring
+from duomem_mlx.cli import options, output, training, wiring
 
 if TYPE_CHECKING:
     from duomem_mlx.trajectory import Trajectory
@@ -16,7 +16,7 @@ app = typer.Typer(no_args_is_help=True, help="Look at recorded games, and import
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A .jsonl file, or a folder that teach wrote.")]
 Foreign = Annotated[
-    list[Path], typer.Argument(metavar="FILE…", help="JSON, JSON Lines or text with trajectories of others.")
+    list[Path], typer.Argument(metavar="FILE", help="JSON, JSON Lines or text with trajectories of others.")
 ]
 Searched = Annotated[
     str | None,
@@ -34,7 +34,7 @@ Unchecked = Annotated[
 Trained = Annotated[
     bool, typer.Option("--trained", help="As a student is trained on it, what it learns to say between ⟦ and ⟧.")
 ]
-Which = Annotated[str, typer.Argument(metavar="[NUMBER|ID]", help="Which one: its number in the list, or its id.")]
+Which = Annotated[str, typer.Argument(metavar="NUMBER|ID", help="Which one: its number in the list, or its id.")]
 
 
 @app.command("list")
@@ -98,7 +98,7 @@ def stats(file: File, json: options.Json = False) -> None:
     rows = [*counts.items()] if len(counts) == 1 else [*counts.items(), ("all", total)]
     columns = ("attempts", "games", "won", "success", "steps_mean", "steps_median", "steps_max")
     output.table(
-        ("kind", *columns),
+        ("kind", *columns[:4], "steps", "median", "most"),
         [
             (kind or "–", *(f"{c[name]:.1%}" if name == "success" else str(c[name]) for name in columns))
             for kind, c in rows
@@ -119,7 +119,7 @@ def import_(
     overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> None:
-    """Take over trajectories of others: each is played again in its game, and kept when it wins.
+    """Play trajectories of others again and keep those that win.
 
     A game is known by the id or path in its record, else searched among --games by task and opening. Writes
     trajectories.jsonl and summary.json.
@@ -130,6 +130,7 @@ def import_(
     from duomem_mlx.errors import DuomemError
     from duomem_mlx.paths import claim_run, write_json, write_text
     from duomem_mlx.teachers.imports import NO_GAME, GamesAtHand, import_transcripts
+    from duomem_mlx.teachers.transcripts import OURS
     from duomem_mlx.trajectory import to_record
 
     environment = wiring.open_environment(env, games_dir, engine)
@@ -141,9 +142,11 @@ def import_(
         )
     reasons = "; ".join(f"{count} times: {reason}" for reason, count in found.left_out.items())
     if not found.trajectories:
-        fix = (
-            "Name where to search them with --games." if NO_GAME in found.left_out else "Check the files, or --format."
-        )
+        fix = "Check the files, or --format."
+        if NO_GAME in found.left_out:
+            fix = "Name where to search them with --games."
+        elif OURS in found.left_out:
+            fix = "Give the file to `duomem-mlx train` or `memories build` as it is."
         raise DuomemError(f"None of {found.came_in} trajectories was kept ({reasons or 'there are none'}).", fix)
     settings = {"env": env, "files": [str(file) for file in files], "games": games, "format": form}
     folder = claim_run(out, "import", {**settings, "unchecked": unchecked}, MADE, overwrite)
@@ -172,7 +175,7 @@ def _show_trained(trajectory: "Trajectory", env: str, model: str | None, style: 
     from duomem_mlx.models_on_disk import STUDENT
     from duomem_mlx.student.models import load_tokenizer
     from duomem_mlx.student.transcript import make_writer
-    from duomem_mlx.training.rows import make_epoch, shown_row
+    from duomem_mlx.training.rows import make_epoch
     from duomem_mlx.training.settings import TrainSettings
 
     environment = wiring.open_environment(env, None, "fast")
@@ -186,16 +189,7 @@ def _show_trained(trajectory: "Trajectory", env: str, model: str | None, style: 
     writer = make_writer(tokenizer, chosen, environment.instructions, shorten)
     longest = TrainSettings().max_seq_length
     epoch = make_epoch([trajectory], writer, max_tokens=longest, refused=getattr(environment, "refused", None))
-    rows = [(row, shown_row(row, tokenizer.decode)) for row in epoch.rows]
-    if json:
-        told = [
-            {"id": row.id, "tokens": len(row.tokens), "trained": row.supervised, "spans": spans} for row, spans in rows
-        ]
-        output.result({"id": trajectory.id, "prompt_style": chosen, "rows": told})
-        return
-    for row, spans in rows:
-        output.line(f"— {row.id}: {len(row.tokens)} tokens, {row.supervised} trained")
-        output.marked(spans)
+    training.show(epoch.rows, tokenizer.decode, {"id": trajectory.id, "prompt_style": chosen} if json else None)
 
 
 def _find(file: Path, which: str) -> "Trajectory":

@@ -101,18 +101,24 @@ def open_bank(name: str | None, environment: Environment, model: str | None = No
     """The bank: what the user named, else the shipped one, which is for the household only. `model` is whose key facts
     a bank may be found by."""
     from duomem_mlx.cli.writers import ready
-    from duomem_mlx.memory.bank import Bank, find_bank
-    from duomem_mlx.paths import shipped
+    from duomem_mlx.memory.bank import Bank
 
     if name == NONE:
         return None
-    if name is not None:
-        return ready(Bank.open(find_bank(name)), model)
-    folder = shipped("memories", SHIPPED_BANK)
-    if folder is None or environment.name != HOUSEHOLD:
+    folder = bank_folder(name)
+    if folder is None or (name is None and environment.name != HOUSEHOLD):
         say(f"No memories: none were named and none are shipped for {environment.name}.")
         return None
-    return Bank.open(folder)
+    return ready(Bank.open(folder), model)
+
+
+def bank_folder(name: str | None) -> Path | None:
+    """Of the bank of that name, of the shipped one for None; None where none is shipped. Raises UsageError when none
+    has that name."""
+    from duomem_mlx.memory.bank import find_bank
+    from duomem_mlx.paths import shipped
+
+    return shipped("memories", SHIPPED_BANK) if name is None else find_bank(name)
 
 
 def agent(
@@ -157,23 +163,3 @@ def tell_what_measures(trajectories: "Iterable[Trajectory]") -> None:
     splits = sorted({trajectory.split for trajectory in trajectories if measures(trajectory.split)})
     if splits:
         say(f"Careful: some of these games are of {', '.join(splits)}; figures on that split will mean nothing.")
-
-
-def dtype() -> str:
-    """What a student computes in here unless told otherwise."""
-    from duomem_mlx.student.models import default_dtype
-
-    return default_dtype()
-
-
-def version() -> str:
-    from duomem_mlx import __version__
-
-    return __version__
-
-
-def machine() -> dict[str, Any]:
-    """Chip, device and memory, for figures that mean nothing without them."""
-    from duomem_mlx.student.machine import machine_record
-
-    return machine_record()

@@ -122,17 +122,17 @@ def table_rows(summary: Mapping[str, Any]) -> list[list[str]]:
             [
                 label,
                 f"{figures['won']}/{figures['games']}",
-                f"{figures['success']:.1%} [{low:.1%}, {high:.1%}]",
+                f"{figures['success']:.1%} [{100 * low:.1f}–{100 * high:.1f}]",
                 f"{figures['steps_mean']:.1f}",
                 f"{figures['seconds_per_game']:.2f}",
                 "–" if figures["tokens_per_game"] is None else f"{figures['tokens_per_game']:.0f}",
-                "" if against is None else f"{'yes' if against['better'] else 'cannot tell'} (p = {against['p']:.2g})",
+                "" if against is None else f"{'yes' if against['better'] else 'unclear'}, p = {against['p']:.2g}",
             ]
         )
     return rows
 
 
-TABLE_COLUMNS = ("arm", "won", "success [95%]", "steps", "s/game", "tokens/game", "better than base")
+TABLE_COLUMNS = ("arm", "won", "success [95%]", "steps", "s/game", "tokens", "better than base")
 
 
 def finished_games(folder: Path, arm: str, seed: int) -> set[str]:

@@ -19,6 +19,7 @@ MESSAGES, SHAREGPT, REACT, TAGGED = FORMATS = ("messages", "sharegpt", "react", 
 
 NO_JSON = "is not whole JSON"
 NO_FORMAT = "is of no known format"
+OURS = "is a trajectory of this program, which needs no import"
 NO_TEXT = "holds text that is not Unicode"
 TOO_LARGE = "is too large"
 NO_ACTION = "holds no action"
@@ -28,6 +29,7 @@ _MOST_CHARACTERS = 2 << 20  # of one game
 _WORLD = ("user", "human", "observation", "environment", "tool", "function")
 _AGENT = ("assistant", "gpt", "agent", "ai", "model", "bot")
 _LISTS = (("messages", MESSAGES), ("conversations", SHAREGPT), ("conversation", SHAREGPT))
+_OWN = {"format", "environment", "opening", "steps"}
 _TEXTS = ("text", "trajectory", "transcript", "trace", "prompt")
 _NAMES = ("game_file", "gamefile", "game", "game_id", "task_id", "item_id", "id", "path", "error")
 _INNER = ("meta", "metadata", "info", "extra_info")  # ETO's own runs keep the game's file in meta.error
@@ -203,7 +205,7 @@ def _of_record(record: Any, form: str | None) -> Transcript:
             kind = form or _kind_of_text(fields[name])
             games = _split_games(_said_in(fields[name], kind))
             return _checked(games[-1] if games else [], fields, kind)  # those before it are examples
-    raise DuomemError(NO_FORMAT)
+    raise DuomemError(OURS if fields.keys() >= _OWN else NO_FORMAT)
 
 
 def _of_text(text: str, form: str | None, left_out: Counter[str]) -> Iterator[Transcript]:

@@ -18,7 +18,6 @@ from duomem_mlx.cli import main
 from duomem_mlx.errors import DuomemError, UsageError
 
 ROOT = Path(__file__).parent.parent.parent
-THERE = [name for name in main.COMMANDS if (Path(main.__file__).parent / f"{name}.py").is_file()]
 DUOMEM = [sys.executable, "-m", "duomem_mlx"]
 
 Ending = tuple[int, str]
@@ -46,7 +45,7 @@ def ends(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     [
         (DuomemError("The bank is torn.", "Export it again."), 1, "duomem-mlx: The bank is torn. Export it again.\n"),
         (UsageError("There is no game at x.", "Check the path."), 2, "duomem-mlx: There is no game at x."),
-        (KeyboardInterrupt(), 130, "the same command again goes on"),
+        (KeyboardInterrupt(), 130, "duomem-mlx: stopped.\n"),
         (OSError(errno.ENOSPC, "No space left on device", "runs/a"), 1, "The disk is full (runs/a). Free some space"),
         (PermissionError(errno.EACCES, "Permission denied", "runs/a"), 1, "runs/a: Permission denied."),
         (MemoryError(), 1, "Memory ran out."),
@@ -105,7 +104,7 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out == f"duomem-mlx {__version__}\n"
 
 
-@pytest.mark.parametrize("name", THERE)
+@pytest.mark.parametrize("name", main.COMMANDS)
 def test_every_command_loads_and_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.status(lambda: main.app([name, "--help"], prog_name="duomem-mlx")) == 0
     text = capsys.readouterr().out
@@ -141,13 +140,17 @@ def test_help_is_nearly_as_quick_as_an_empty_program() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_ctrl_c_says_how_to_go_on() -> None:
+SAVED = "; what was finished is saved, the same command again goes on"
+
+
+@pytest.mark.parametrize(("command", "more"), [("train", SAVED), ("doctor", "")])
+def test_ctrl_c_says_what_is_saved(command: str, more: str) -> None:
     code = (
         "import sys, time, types\n"
         "from duomem_mlx.cli import main\n"
-        "def demo(): print('here', flush=True); time.sleep(60)\n"
-        "sys.modules['duomem_mlx.cli.demo'] = types.SimpleNamespace(demo=demo)\n"
-        "sys.argv = ['duomem-mlx', 'demo']\n"
+        f"def {command}(): print('here', flush=True); time.sleep(60)\n"
+        f"sys.modules['duomem_mlx.cli.{command}'] = types.SimpleNamespace({command}={command})\n"
+        f"sys.argv = ['duomem-mlx', '{command}']\n"
         "main.run()"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as p:
@@ -156,7 +159,18 @@ def test_ctrl_c_says_how_to_go_on() -> None:
         p.send_signal(signal.SIGINT)
         _, text = p.communicate(timeout=20)
     assert p.returncode == 130
-    assert text == "duomem-mlx: stopped; what was finished is saved, the same command again goes on.\n"
+    assert text == f"duomem-mlx: stopped{more}.\n"
+
+
+@pytest.mark.parametrize("words", [(), ("games",), ("trajectories",), ("memories",), ("models",)])
+def test_no_line_of_a_list_of_commands_is_cut_at_80_columns(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main.status(lambda: main.app([*words, "--help"], prog_name="duomem-mlx")) == 0
+    _, listed = capsys.readouterr().out.split("Commands:")
+    assert len(listed.strip().splitlines()) > 0
+    assert "..." not in listed
 
 
 def test_a_call_ends_before_the_interpreter_is_taken_down() -> None:

@@ -195,6 +195,16 @@ def test_a_bank_is_not_imported_into_itself(call: Call, bank: Path) -> None:
     assert as_json(call, "list", bank) == before
 
 
+def test_a_folder_of_something_else_is_no_bank_to_import_into(call: Call, bank: Path, tmp_path: Path) -> None:
+    call("export", bank, "--out", tmp_path / "sealed")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter").touch()
+    for taken in (tmp_path / "full", tmp_path / "full" / "letter"):
+        status, _, err = call("import", tmp_path / "sealed", "--out", taken)
+        assert status == 2
+        assert f"{taken} is there already and is no live bank. Choose another --out." in err
+
+
 def test_memories_of_others_are_imported(call: Call, tmp_path: Path) -> None:
     file = tmp_path / "theirs.jsonl"
     file.write_text('{"query": "put it there", "run": {"acts": ["go", "put"]}}\n{"query": 3}\n')

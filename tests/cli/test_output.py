@@ -2,7 +2,9 @@
 
 import shlex
 
+import pytest
 import typer
+from rich.cells import cell_len
 
 from duomem_mlx.cli import main, options, output
 
@@ -29,3 +31,35 @@ def test_given_are_the_words_of_the_call_and_no_defaults() -> None:
 
     app(["-k", "4", "--seed", "2"], standalone_mode=False)
     assert found == {"--k": 4}
+
+
+COLUMNS = ("game", "task", "n")
+ROWS = [("g" * 90, "put some box on shelf", "3"), ("箱" * 50, "short", "12")]
+
+
+def test_a_table_keeps_to_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    output.table(COLUMNS, ROWS)
+    lines = capsys.readouterr().out.splitlines()
+    assert [cell_len(line) for line in lines[1:]] == [80, 80]
+    assert lines[1].split("  ")[0].endswith("g…")
+    assert lines[1].endswith("put some box on shelf   3")
+    assert "…" in lines[2]
+
+
+def test_a_table_in_a_pipe_is_whole(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    output.table(COLUMNS, ROWS)
+    printed = capsys.readouterr().out
+    assert all(cell in printed for row in ROWS for cell in row)
+
+
+def test_a_terminal_too_narrow_for_any_table_is_no_fault(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "5")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    output.table(("n", "m"), [("1", "2")])
+    output.table(COLUMNS, ROWS)
+    assert max(cell_len(line) for line in capsys.readouterr().out.splitlines()) <= 12 + 2 + 12 + 2 + 2

@@ -114,6 +114,14 @@ def test_rows_are_shown_with_what_is_trained_marked(base, taught, capsys):
     assert "⟦On" not in out
 
 
+def test_rows_are_one_json_object_when_asked_for(base, taught, capsys):
+    assert train(base, taught, "--show-rows", 2, "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert [sorted(row) for row in shown["rows"]] == [["id", "spans", "tokens", "trained"]] * 2
+    trained = "".join(text for text, is_trained in shown["rows"][0]["spans"] if is_trained)
+    assert trained.startswith(" go to shelf")
+
+
 def test_on_a_terminal_what_is_trained_is_green_and_the_text_gives_no_orders(monkeypatch, capsys):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setattr("duomem_mlx.cli.output.typer.echo", print)

@@ -134,6 +134,13 @@ def test_an_import_that_keeps_nothing_writes_nothing(tmp_path: Path, capsys: pyt
     assert run(capsys, *words, "--format", "poem")[0] == 2
 
 
+def test_our_own_trajectories_need_no_import(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, _, err = run(capsys, "import", file)
+    assert status == 1
+    assert "needs no import" in err
+    assert "Give the file to `duomem-mlx train`" in err
+
+
 def test_show_as_a_student_is_trained_on_it(file: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     base = save_base(tmp_path / "base")
     (base / "model.safetensors").unlink()  # the tokenizer is enough
