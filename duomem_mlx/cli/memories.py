@@ -178,8 +178,6 @@ def import_(
         raise UsageError(f"{out} has an encoder already.", "Leave out --encoder, or choose another --out.")
     if given and out.exists() and given.path.samefile(out):
         raise UsageError(f"{out} is that very bank.", "Choose another --out.")
-    if not is_bank(out) and (out.is_file() or (out.is_dir() and any(out.iterdir()))):
-        raise UsageError(f"{out} is there already and is no live bank.", "Choose another --out.")
     name = encoder or (given.encoder_id if given else None)
     by, finder = (given.by, given.finder) if given else (TASK, "")
     with Bank.open(out) if is_bank(out) else Bank.building(out, load_encoder(name), by=by, finder=finder) as bank:

@@ -202,7 +202,7 @@ def test_a_folder_of_something_else_is_no_bank_to_import_into(call: Call, bank: 
     for taken in (tmp_path / "full", tmp_path / "full" / "letter"):
         status, _, err = call("import", tmp_path / "sealed", "--out", taken)
         assert status == 2
-        assert f"{taken} is there already and is no live bank. Choose another --out." in err
+        assert f"{taken} is there already and is no bank. Choose another --out." in err
 
 
 def test_memories_of_others_are_imported(call: Call, tmp_path: Path) -> None:
