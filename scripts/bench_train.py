@@ -12,8 +12,9 @@ neither's code (full logits, plain cross entropy), measures the loss on action t
     mlx-lm   mlx_lm's trainer as it can run: batches of one (four are killed for memory at 24 GiB), all tokens of its
              `text` format trained since its masks know one answer a conversation, AdamW, warm-up and cosine as ours,
              the BLAS on all cores, mx.compile off (on a CPU it calls a compiler for every length and gains nothing)
-    perf     the same with the loss of mlx-train-perf in its place, where that can be imported (--perf). Of its parts
-             only that loss (chunked) runs on a CPU; kernels, flash attention and with it packing need Metal
+    perf     the same with the loss of mlx-train-perf in its place, where that can be imported (--perf): 0.9.1 asks
+             for mlx 0.32.0, so it is put on PYTHONPATH. Of its parts only that loss (chunked) runs on a CPU; kernels,
+             flash attention and with it packing need Metal
 
 `--vocabulary` takes a random body of the student's shape with so many tokens, and random ones in the rows: speed and
 memory alone. `--quick` is the same on fewer rows. Figures go with their machine; only ratios of one run are quoted.
