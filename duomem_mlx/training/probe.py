@@ -25,6 +25,7 @@ CPU_TRIAL = 2.5e11  # parameters · tokens of a trial there, at most: some secon
 PLAN_SECONDS = 60.0  # what the heaviest rows of a plan may take at most
 COPIES = 6  # of the adapter: two moments of AdamW, the best weights, the gradients' sum, and what replaces the weights
 FORWARD = 1 / 3  # of a gradient's time is a loss's
+KEPT = 1 / 3  # of what a row with checkpointing takes at its most is there after its forward pass
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def plan(
 def most_at_once(batches: Sequence[MicroBatch], means: Means, trials: Trials) -> float:
     """The most bytes that the micro-batches of a step take at one time, if each takes as long as foretold. What one
     takes rises along its forward pass and falls along its backward pass, so the tops of two seldom meet; with
-    checkpointing it is taken to be the same all along."""
+    checkpointing it is little along the forward pass, and the same all along the backward pass."""
     free = [0.0] * means.lanes  # since when
     spans: list[tuple[float, float, MicroBatch]] = []  # begin, end
 
@@ -135,7 +136,7 @@ def most_at_once(batches: Sequence[MicroBatch], means: Means, trials: Trials) ->
             begin = min(end for _, end, _ in now)
         free[free.index(min(free))] = end = begin + _alone(trials, [batch])
         spans.append((begin, end, batch))
-    times = [begin if batch.again else begin + FORWARD * (end - begin) for begin, end, batch in spans]
+    times = [begin + _forward(batch) * (end - begin) for begin, end, batch in spans]
     return max(sum(_height(span, at) for span in running(at)) for at in times)
 
 
@@ -146,10 +147,15 @@ def _sum(spans: Sequence[tuple[float, float, MicroBatch]]) -> int:
 def _height(span: tuple[float, float, MicroBatch], at: float) -> float:
     """Bytes that a micro-batch takes at a time between its begin and its end."""
     begin, end, batch = span
-    if batch.again or end <= begin:
-        return batch.bytes
-    along = (at - begin) / (end - begin)
-    return batch.bytes * (along / FORWARD if along < FORWARD else (1 - along) / (1 - FORWARD))
+    along, forward = (at - begin) / (end - begin), _forward(batch)
+    if along < forward * (1 - 1e-9):
+        return batch.bytes * along / forward * (KEPT if batch.again else 1)
+    return batch.bytes * (1 if batch.again else (1 - along) / (1 - forward))
+
+
+def _forward(batch: MicroBatch) -> float:
+    """Share of its time that the forward pass takes; with checkpointing there are two of them."""
+    return FORWARD / (1 + FORWARD) if batch.again else FORWARD
 
 
 def _without_costs(model: Any, settings: TrainSettings) -> Means:
@@ -181,7 +187,7 @@ def _does_not_fit(means: Means, batch: MicroBatch) -> DuomemError:
     assert means.ram is not None
     share = batch.supervised / batch.width
     fits = next((t for t in range(batch.width, 0, -1) if cost.of(1, t, int(t * share)) <= means.room), 0)
-    enough = -(-(means.ram + batch.bytes - means.room) // 2**29) / 2
+    enough = -(-(means.ram + 1.1 * batch.bytes - means.room) // 2**29) / 2  # the next trials give a little more or less
     advice = [f"Give it --ram {enough:g}GB", *([f"set --max-seq-length {fits}"] if fits >= LADDER[0] else [])]
     if means.recompute is False:
         advice.append("leave out --no-grad-checkpoint")
@@ -204,7 +210,7 @@ def _tried(lanes: Lanes, model: Any, longest: Row, again: bool, room: int | None
     found: list[tuple[int, int, float]] = []  # width, bytes, seconds
     for width in widths:
         found.append((width, *_measured(lanes, model, [_trial(longest, width, FEW, again)])))
-        if room is not None and 4 * found[-1][1] > room:
+        if room is not None and len(found) > 2 and 4 * found[-1][1] > room:
             break
     width, *few = found[-2:][0]
     more = _measured(lanes, model, [_trial(longest, width, MORE, again)])
