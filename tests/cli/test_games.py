@@ -1,6 +1,7 @@
 """`duomem-mlx games` as it is called."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -60,8 +61,11 @@ def test_the_games_of_a_spec(data: Path) -> None:
 def test_the_hint_names_a_game_that_can_be_opened(data: Path) -> None:
     for spec in ("train", str(data / DATA_FOLDER / "train"), "generated:4"):
         told = run(app, ["list", spec, "--games-dir", str(data)])
-        name = told.stderr.strip().rpartition(" ")[2]
-        assert household(data).open(name).reset()
+        program, games, *proposed = shlex.split(told.stderr.strip().rpartition("Next: ")[2])
+        assert (program, games) == ("duomem-mlx", "games")
+        played = run(app, proposed, input="\n")
+        assert played.exit_code == 0
+        assert "Your task is to" in played.stdout
 
 
 @pytest.mark.usefixtures("textworld_installed")
