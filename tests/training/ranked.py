@@ -17,6 +17,7 @@ from duomem_mlx.training import loop
 from duomem_mlx.training.budget import Means
 from duomem_mlx.training.lanes import Lanes
 from duomem_mlx.training.loop import plan_steps
+from duomem_mlx.training.lora import trainable
 from duomem_mlx.training.ranks import RankLost, heed_launcher, here
 from tests.training import runs
 
@@ -29,7 +30,12 @@ def sums(folder: Path) -> None:
     student, prepared, _ = runs.ready(PLAIN)
     lanes = Lanes(student.model, logits_at(student.model)[0], 1)
     optimizer = SGD(0.05)
-    weights = student.model.trainable_parameters()
+    mx.random.seed(1)
+    drawn = {  # B is zero at first, and so would be all gradients of A
+        name: mx.random.normal(array.shape) * 0.1 if name.endswith("lora_b") else array
+        for name, array in trainable(student.model).items()
+    }
+    weights: Any = tree_unflatten(list(drawn.items()))
     first: dict[str, mx.array] = {}
     for rows in plan_steps(prepared.epochs * 5, PLAIN):
         _, gradients = loop._gradient(lanes, weights, Means().batches(rows), 0, PLAIN)
