@@ -126,7 +126,7 @@ def table_rows(summary: Mapping[str, Any]) -> list[list[str]]:
                 f"{figures['steps_mean']:.1f}",
                 f"{figures['seconds_per_game']:.2f}",
                 "–" if figures["tokens_per_game"] is None else f"{figures['tokens_per_game']:.0f}",
-                "" if against is None else f"{'yes' if against['better'] else 'unclear'}, p = {against['p']:.2g}",
+                "" if against is None else f"{'yes' if against['better'] else 'cannot tell'}, p = {against['p']:.2g}",
             ]
         )
     return rows
