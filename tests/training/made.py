@@ -58,13 +58,13 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 
 
-def model(family: str = "llama tied", seed: int = 0, blocks: int = COMMON["num_hidden_layers"]) -> Any:
+def model(family: str = "llama tied", seed: int = 0, blocks: int | None = None) -> Any:
     """Random weights, larger than the usual ones so that contexts matter."""
     import mlx.core as mx
     from mlx.utils import tree_map
     from mlx_lm.utils import _get_classes
 
-    config = {**COMMON, **FAMILIES[family], "num_hidden_layers": blocks}
+    config = {**COMMON, **FAMILIES[family], **({} if blocks is None else {"num_hidden_layers": blocks})}
     model_class, args_class = _get_classes(config)
     mx.random.seed(seed)
     made = model_class(args_class.from_dict(config))
