@@ -83,7 +83,7 @@ def planned(folder: "RunFolder", student: "Student", prepared: "Prepared", setti
     return {
         "steps": plan.steps,
         "tokens": plan.tokens,
-        "hours": round(plan.seconds / 3600, 4),
+        "hours": round(plan.seconds / 3600, 6),
         "peak_bytes": plan.peak_bytes,
         "resident_bytes": plan.resident_bytes,
         "ram_bytes": means.ram,
