@@ -24,7 +24,7 @@ FEW, MORE = 8, 64  # supervised tokens of a trial
 CPU_TRIAL = 2.5e11  # parameters · tokens of a trial there, at most: some seconds. No clock, so that means do not vary
 PLAN_SECONDS = 60.0  # what the heaviest rows of a plan may take at most
 COPIES = 6  # of the adapter: two moments of AdamW, the best weights, the gradients' sum, and what replaces the weights
-FORWARD = 1 / 3  # of a gradient's time is a loss's
+FORWARD = 1 / 2  # of a gradient's time is a loss's: the frozen weights have no gradients (SmolLM2-135M: 0.53)
 KEPT = 1 / 3  # of what a row with checkpointing takes at its most is there after its forward pass
 
 
@@ -105,7 +105,7 @@ def plan(
         if thorough and heaviest.bytes and _alone(trials, [heaviest]) <= PLAN_SECONDS:
             foretold = _measured(lanes, model, [heaviest])[0] / heaviest.bytes
     slowdown = seconds / max(_alone(trials, tried), 1e-9)  # at the same time, against one after the other
-    at_once = max(most_at_once(batches, means, trials) for batches in batched)
+    at_once = max(most_at_once(batches, means) for batches in batched)
     peak = base + COPIES * adapter + int(foretold * at_once)
     tokens = sum(len(row.tokens) for batch in left for row in batch.rows)
     again = sum(len(row.tokens) for batch in left if batch.again for row in batch.rows)
@@ -120,10 +120,11 @@ def plan(
     )
 
 
-def most_at_once(batches: Sequence[MicroBatch], means: Means, trials: Trials) -> float:
-    """The most bytes that the micro-batches of a step take at one time, if each takes as long as foretold. What one
-    takes rises along its forward pass and falls along its backward pass, so the tops of two seldom meet; with
-    checkpointing it is little along the forward pass, and the same all along the backward pass."""
+def most_at_once(batches: Sequence[MicroBatch], means: Means) -> float:
+    """The most bytes that the micro-batches of a step take at one time, if each takes as long as what it would keep
+    without checkpointing is large; measured seconds would give another answer on a busy machine. What one takes rises
+    along its forward pass and falls along its backward pass, so the tops of two seldom meet; with checkpointing it is
+    little along the forward pass, and the same all along the backward pass."""
     free = [0.0] * means.lanes  # since when
     spans: list[tuple[float, float, MicroBatch]] = []  # begin, end
 
@@ -134,7 +135,7 @@ def most_at_once(batches: Sequence[MicroBatch], means: Means, trials: Trials) ->
         begin = min(free)
         while means.room is not None and (now := running(begin)) and _sum(now) + batch.bytes > means.room:
             begin = min(end for _, end, _ in now)
-        free[free.index(min(free))] = end = begin + _alone(trials, [batch])
+        free[free.index(min(free))] = end = begin + _work(batch, means)
         spans.append((begin, end, batch))
     times = [begin + _forward(batch) * (end - begin) for begin, end, batch in spans]
     return max(sum(_height(span, at) for span in running(at)) for at in times)
@@ -151,6 +152,14 @@ def _height(span: tuple[float, float, MicroBatch], at: float) -> float:
     if along < forward * (1 - 1e-9):
         return batch.bytes * along / forward * (KEPT if batch.again else 1)
     return batch.bytes * (1 if batch.again else (1 - along) / (1 - forward))
+
+
+def _work(batch: MicroBatch, means: Means) -> float:
+    """How long a micro-batch takes, in no unit."""
+    cost = means.plain or means.again
+    assert cost is not None
+    twice = 1 + FORWARD if batch.again and means.plain else 1
+    return twice * max(1.0, cost.of(len(batch.rows), batch.width, batch.supervised))
 
 
 def _forward(batch: MicroBatch) -> float:
