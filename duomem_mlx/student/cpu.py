@@ -109,7 +109,8 @@ def _attention_or_slow(queries: mx.array, keys: mx.array, values: mx.array, **op
 
 
 def _silu_or_slow(x: mx.array) -> mx.array:
-    found: mx.array = silu(x) if x.dtype == mx.float32 else _Swapped.slow[1](x)
+    form: Any = silu if x.dtype == mx.float32 else _Swapped.slow[1]
+    found: mx.array = form(x)
     return found
 
 
