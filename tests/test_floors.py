@@ -33,6 +33,10 @@ KEPT_TO = {
     "typer": ("cli/",),
     "rich": ("cli/",),
     "openai": ("teachers/remote.py",),
+    "starlette": ("student/serve/",),
+    "uvicorn": ("student/serve/running.py",),
+    "httpx2": ("student/serve/upstream.py",),
+    "pydantic": ("student/serve/shapes.py",),
 }
 NO_NAMES = ("utils", "helpers", "base")
 

@@ -28,6 +28,7 @@ COMMANDS = {
     "train": "Train a LoRA adapter on trajectories.",
     "run": "Play one game, live.",
     "evaluate": "Play the same games with and without memories and adapter.",
+    "serve": "Serve the student, with memories, as OpenAI does.",
     "fuse": "Fuse an adapter into its base, or write it for PEFT.",
     "models": "List the models that have a name here.",
 }

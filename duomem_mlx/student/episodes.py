@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from duomem_mlx.environment import Game
 from duomem_mlx.errors import DuomemError
@@ -82,6 +82,12 @@ class _Seat:
     cache: list[Any] | None = None  # where the model is not fed by rows
 
 
+class Pending(Protocol):
+    """What is fed to a model."""
+
+    pending: list[int]  # tokens the model has not seen yet
+
+
 class _Answers(Protocol):
     """What lets the student speak."""
 
@@ -142,7 +148,7 @@ class _Together:
     def advance(self, seats: Sequence[_Seat]) -> list[_Seat]:
         finished: list[_Seat] = []
         while not finished:
-            fed, chunks = _share(seats)
+            fed, chunks = share(seats)
             started = time.perf_counter()
             tokens = self._rows.feed([seat.row for seat in fed], chunks)
             each = (time.perf_counter() - started) / sum(map(len, chunks))
@@ -158,9 +164,12 @@ class _Together:
         return finished
 
 
-def _share(seats: Sequence[_Seat]) -> tuple[list[_Seat], list[list[int]]]:
-    """Who is fed in a pass, and what: the shortest first, up to PASS_TOKENS."""
-    fed, chunks, room = list[_Seat](), list[list[int]](), PASS_TOKENS
+_Fed = TypeVar("_Fed", bound=Pending)
+
+
+def share(seats: Sequence[_Fed], room: int = PASS_TOKENS) -> tuple[list[_Fed], list[list[int]]]:
+    """Who is fed in a pass, and what: the shortest first, up to `room` tokens."""
+    fed, chunks = list[_Fed](), list[list[int]]()
     for seat in sorted(seats, key=lambda seat: len(seat.pending)):
         if room <= 0:
             break

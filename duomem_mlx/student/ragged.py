@@ -22,11 +22,24 @@ TRIED = ((3, 1, 4, 1, 5, 9, 2), (6, 5, 3), (5,))  # what a model is tried with; 
 
 @dataclass
 class Row:
-    """One game's cache."""
+    """One game's cache. It can be copied, cut and counted as one of mlx-lm's."""
 
     length: int = 0  # tokens the model has seen
     keys: dict[int, mx.array] = field(default_factory=dict)  # by layer: [heads, capacity, features]
     values: dict[int, mx.array] = field(default_factory=dict)
+
+    def is_trimmable(self) -> bool:
+        return True
+
+    def trim(self, tokens: int) -> int:
+        """Forget the last `tokens`; how many that were."""
+        tokens = min(tokens, self.length)
+        self.length -= tokens
+        return tokens
+
+    @property
+    def nbytes(self) -> int:
+        return sum(buffer.nbytes for buffers in (self.keys, self.values) for buffer in buffers.values())
 
 
 @dataclass(frozen=True)

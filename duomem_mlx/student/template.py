@@ -21,7 +21,7 @@ _TODAY = re.compile(r"strftime_now\(\s*(?P<quote>['\"])(?P<format>.*?)(?P=quote)
 
 _SYSTEM, _USER, _ANSWER, _NEXT, _REPLY, _LAST = (f"\ue000{name}\ue001" for name in "SUANRL")
 
-Render = Callable[[list[dict[str, str]], bool], str]  # messages, whether an answer is to be opened
+Render = Callable[[list[dict[str, Any]], bool], str]  # messages, whether an answer is to be opened
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def cut_template(tokenizer: Any) -> Pieces:
 
     Raises DuomemError when there is no template, when it fails, or when it changes earlier turns.
     """
-    render = _renderer(tokenizer)
+    render = renderer(tokenizer)
     try:
         pieces = _cut(render, system=True) or _cut(render, system=False)
     except Exception as error:  # a template raises whatever its author chose
@@ -55,11 +55,12 @@ def cut_template(tokenizer: Any) -> Pieces:
     return pieces
 
 
-def _renderer(tokenizer: Any) -> Render:
+def renderer(tokenizer: Any) -> Render:
+    """The chat template as a function, thinking off, on a day that is always the same. It raises what it will."""
     written = getattr(tokenizer, "chat_template", None)
     dated = {"chat_template": _TODAY.sub(_on_that_day, written)} if isinstance(written, str) else {}
 
-    def render(messages: list[dict[str, str]], opened: bool) -> str:
+    def render(messages: list[dict[str, Any]], opened: bool) -> str:
         text = tokenizer.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=opened, enable_thinking=False, **dated
         )

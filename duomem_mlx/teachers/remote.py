@@ -41,33 +41,39 @@ class Endpoint:
     timeout_s: float = 600.0  # from the request to the end of the answer
 
     def __post_init__(self) -> None:
-        try:
-            parts = urlsplit(self.base_url)
-            host, _ = parts.hostname, parts.port
-        except ValueError:
-            parts, host = urlsplit(""), None
-        if parts.scheme not in ("http", "https") or not host:
-            raise UsageError("--base-url is no address.", "Write it like http://localhost:8080/v1.")
-        if parts.username or parts.password or parts.query:
-            raise UsageError(
-                "--base-url holds more than an address.",
-                "Put the key into an environment variable and name that with --api-key-env.",
-            )
+        check_address(self.base_url)
 
 
-def key_from(variable: str | None) -> str | None:
-    """The key in an environment variable; None without a name. Raises UsageError when it is not set or no key."""
+def check_address(url: str, option: str = "--base-url") -> None:
+    """Raises UsageError, in words of the option that gave it, for what is no address or more than one."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        parts, host = urlsplit(""), None
+    if parts.scheme not in ("http", "https") or not host:
+        raise UsageError(f"{option} is no address.", "Write it like http://localhost:8080/v1.")
+    if parts.username or parts.password or parts.query:
+        raise UsageError(
+            f"{option} holds more than an address.",
+            "Put the key into an environment variable and name that with --api-key-env.",
+        )
+
+
+def key_from(variable: str | None, option: str = "--api-key-env") -> str | None:
+    """The key in an environment variable; None without a name. Raises UsageError, in words of the option that named
+    it, when it is not set or no key."""
     if variable is None:
         return None
     key = os.environ.get(variable, "").strip()
     if not key:
         # Not repeated: it may be the key itself that was given by mistake.
         raise UsageError(
-            "The environment variable that --api-key-env names is not set.",
+            f"The environment variable that {option} names is not set.",
             "Put the key into a variable, such as `export TEACHER_KEY=…`, and give the variable's name.",
         )
     if not (key.isascii() and key.isprintable()):
-        raise UsageError("What is in the variable of --api-key-env is no key: it holds signs that no key has.")
+        raise UsageError(f"What is in the variable of {option} is no key: it holds signs that no key has.")
     return key
 
 
