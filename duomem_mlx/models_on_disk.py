@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 from duomem_mlx.errors import DuomemError, UsageError
@@ -137,6 +138,37 @@ def locate(name: str, files: tuple[str, ...] = MODEL_FILES, fetch: bool = True) 
     return Located(name, folder, "folder", f"Hub {name}@{folder.name[:12]}", digest(["hub", name, folder.name]))
 
 
+@dataclass(frozen=True)
+class OnHub:
+    """What the Hub says of a model that was not fetched."""
+
+    weights: int  # bytes of its safetensors files
+    gated: bool  # its terms are to be accepted first
+
+
+def on_hub(repo: str) -> OnHub:
+    """Ask the Hub about `repo`; nothing is fetched. Raises UsageError where it has no such model, DuomemError where it
+    cannot be reached."""
+    from huggingface_hub import model_info
+    from huggingface_hub.errors import HTTPError, RepositoryNotFoundError
+
+    try:
+        found = model_info(repo, files_metadata=True)
+    except RepositoryNotFoundError:
+        raise _no_model(repo) from None
+    except (OSError, HTTPError, RuntimeError) as error:
+        raise _out_of_reach(repo, error) from None
+    files = found.siblings or []
+    weights = sum(file.size or 0 for file in files if fnmatch(file.rfilename, "model*.safetensors"))
+    return OnHub(weights, bool(found.gated))
+
+
+def fetch_without_weights(repo: str) -> Path:
+    """A folder with a Hub model's configuration and tokenizer, fetched into the Hub's cache where they are not there.
+    Raises as `locate` does."""
+    return _hub_folder(repo, None, tuple(name for name in MODEL_FILES if "safetensors" not in name), fetch=True)
+
+
 def check_folder(folder: Path) -> None:
     """Raise DuomemError unless `folder` holds a config and all its weights."""
     config = read_json(folder / "config.json", "model config")
@@ -204,19 +236,27 @@ def _hub_folder(repo: str, revision: str | None, files: tuple[str, ...], fetch: 
             f"Accept them on huggingface.co/{repo}, then `hf auth login`.",
         ) from None
     except RepositoryNotFoundError:
-        raise UsageError(
-            f"There is no folder {repo} here and no model {repo} on the Hub that you may read.",
-            "Check the name, or `hf auth login` for a private one.",
-        ) from None
+        raise _no_model(repo) from None
     except (OSError, HTTPError, RuntimeError) as error:  # RuntimeError: what hf_xet raises when a download breaks
         if isinstance(error, OSError) and error.errno == 28:
             raise DuomemError(
                 f"{repo} cannot be fetched: the disk is full.", "Free some space, or set HF_HOME."
             ) from None
-        raise DuomemError(
-            f"{repo} is not in the Hub's cache and the Hub cannot be reached ({type(error).__name__}).",
-            "Run it once with a network, or name a local folder.",
-        ) from None
+        raise _out_of_reach(repo, error) from None
+
+
+def _no_model(repo: str) -> UsageError:
+    return UsageError(
+        f"There is no folder {repo} here and no model {repo} on the Hub that you may read.",
+        "Check the name, or `hf auth login` for a private one.",
+    )
+
+
+def _out_of_reach(repo: str, error: Exception) -> DuomemError:
+    return DuomemError(
+        f"{repo} is not in the Hub's cache and the Hub cannot be reached ({type(error).__name__}).",
+        "Run it once with a network, or name a local folder.",
+    )
 
 
 def _is_whole(folder: Path, files: tuple[str, ...]) -> bool:

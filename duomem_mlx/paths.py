@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -187,6 +187,7 @@ class RunFolder:
     outputs: Sequence[str]  # names of what the command writes into the folder, beside config.json
     begun: bool  # this very run was begun there
     anew: bool = False  # though it was, it is to be done again
+    notes: Mapping[str, Any] = field(default_factory=dict)  # kept with the run that begins; no part of what it is
 
     def claim(self) -> None:
         """Write `config.json` where the run is new there, and clear what another left under the same names; a run
@@ -201,7 +202,13 @@ class RunFolder:
                     if not begun:
                         _remove(self.path / name)
             if not begun:
-                write_json(self.path / CONFIG, {"format": 1, "run": self.run})
+                notes = {"notes": self.notes} if self.notes else {}
+                write_json(self.path / CONFIG, {"format": 1, "run": self.run, **notes})
+
+    def noted(self) -> Mapping[str, Any]:
+        """The notes on disk, of a run that was begun."""
+        found = read_json(self.path / CONFIG, "run's config.json").get("notes") if self.begun else None
+        return found if isinstance(found, dict) else {}
 
     def _is_begun(self) -> bool:
         config = self.path / CONFIG

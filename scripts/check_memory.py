@@ -77,12 +77,11 @@ def compared(name: str, given: argparse.Namespace) -> dict[str, Any]:
 
 
 def worker(name: str, what: str, ram: str, steps: int) -> dict[str, Any]:
-    import resource
     import time
 
     import mlx.core as mx
 
-    from duomem_mlx.student.machine import size_in_bytes
+    from duomem_mlx.student.machine import peak_resident_bytes, size_in_bytes
     from duomem_mlx.training import loop, lora, probe
     from duomem_mlx.training.rows import Epoch
     from duomem_mlx.training.settings import TrainSettings
@@ -106,8 +105,7 @@ def worker(name: str, what: str, ram: str, steps: int) -> dict[str, Any]:
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         loop.train(model, epochs, [], settings, Path(folder), {}, means=means)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return {"arrays": mx.get_peak_memory(), "process": peak, "seconds": time.monotonic() - began}
+    return {"arrays": mx.get_peak_memory(), "process": peak_resident_bytes(), "seconds": time.monotonic() - began}
 
 
 def made_rows(steps: int) -> list[Any]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from duomem_mlx.cli import options, output, wiring, writers
+from duomem_mlx.cli import machine, options, output, wiring, writers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,10 @@ Ks = Annotated[
     str,
     typer.Option("--k", metavar="N,…", help="Memories in the prompt; the first names the arm, others stand beside it."),
 ]
-Width = Annotated[int, typer.Option("--batch-size", min=1, metavar="N", help="Games played together.")]
+Width = Annotated[
+    int | None,
+    typer.Option("--batch-size", min=1, metavar="N", help="Games played together [default: by --ram, 16 at most]."),
+]
 
 
 def evaluate(
@@ -44,7 +47,9 @@ def evaluate(
     prompt_style: options.PromptStyle = None,
     max_tokens: options.MaxTokens = None,
     learn: options.Learn = None,
-    batch_size: Width = 16,
+    batch_size: Width = None,
+    ram: options.Ram = None,
+    keep_awake: machine.KeepAwake = False,
     seed: options.Seed = 0,
     out: options.Out = None,
     overwrite: options.Overwrite = False,
@@ -57,6 +62,7 @@ def evaluate(
     banks/ARM/SEED; the bank that was named stays as it is.
     """
     wiring.one_thread_a_product()
+    machine.keep_awake(keep_awake)
     from duomem_mlx import __version__
     from duomem_mlx.environment import ordered
     from duomem_mlx.errors import DuomemError, UsageError
@@ -67,7 +73,6 @@ def evaluate(
     from duomem_mlx.paths import digest, run_folder
     from duomem_mlx.student.episodes import PlaySettings
     from duomem_mlx.student.machine import machine_record
-    from duomem_mlx.student.models import default_dtype
 
     arms = [arm_named(name) for name in dict.fromkeys(arm or DEFAULT_ARMS)]
     ks = parse_ks(k)
@@ -91,7 +96,7 @@ def evaluate(
     learning = None if learn is None else writers.learning(environment, learn)
     if learning is not None and not (any(a.memories == "bank" for a in arms) and max(ks) > 0):
         raise UsageError("No arm here recalls from a bank that could learn.", "Add --arm memories or --arm duomem.")
-    settings = PlaySettings(max_steps=max_steps, max_tokens=max_tokens, width=batch_size)
+    settings = PlaySettings(max_steps=max_steps, max_tokens=max_tokens)
     identity = wiring.identities(model, folder, bank)
     config = {
         "env": env,
@@ -107,6 +112,10 @@ def evaluate(
         **({} if learning is None else {"learn": asdict(learning.growth)}),  # and with it: one game after the other
     }
     run_in = run_folder(out, "evaluate", config, ("episodes", "banks", "summary.json"), overwrite)
+    takes = machine.footprint_of(model)
+    width = machine.games_together(batch_size, ram, run_in.noted(), takes, settings.max_context_tokens)
+    settings = replace(settings, width=width)
+    run_in = replace(run_in, notes={**machine.notes(), machine.WIDTH: width})
     results = run_in.path
     run = Run(results, environment, tasks, games, bank, ks, seed, settings, learning)
 
@@ -124,10 +133,15 @@ def evaluate(
         "k": ks[0],
         "max_tokens": max_tokens,
         **({} if learn is None else {"learn": learn}),
-        "dtype": default_dtype(),
+        "dtype": takes.dtype,
+        "bits": takes.bits,
+        "model_bytes": takes.weights,
+        "batch_size": width,
         "version": __version__,
         "machine": machine_record(),
     }
+    packed = f"{takes.bits} bits, " if takes.bits else ""
+    output.say(f"{identity['model']}: {packed}{takes.dtype}, {takes.weights / 1e6:.0f} MB; {width} games together.")
     output.say(f"{len(tasks)} games of {games}, arms {', '.join(a.name for a in arms)}; results go to {results}")
     jobs = sum(len(ks) if a.memories != "none" else 1 for a in arms)
     with output.progress("episodes", jobs * len(tasks)) as advance:

@@ -77,7 +77,7 @@ def fuse(
     environment = wiring.open_environment(env, games_dir, "fast") if check else None
     split = f"{games}:{check}" if games.startswith("generated:") and games.count(":") == 1 else games
     tasks = ordered(environment, split, check) if environment else []
-    if not free(folder, made_of, overwrite):
+    if not free(folder, "fused", "fuse", made_of, overwrite):
         output.say(f"This is done already; it is in {folder}.")
     elif export:
         from duomem_mlx.student.peft import export as export_peft
@@ -109,17 +109,20 @@ def fuse(
         output.hint(output.call("evaluate", named=named))
 
 
-def free(folder: Path, made_of: dict[str, Any], overwrite: bool) -> bool:
-    """Whether there is something to do: False where this very call has done it. Raises UsageError where something else
-    is there that may not be replaced."""
+def free(folder: Path, mark: str, command: str, made_of: dict[str, Any], overwrite: bool) -> bool:
+    """Whether there is something to do: False where this very call has done it. What `command` makes has what it was
+    made of under `mark` in its duomem.json. Raises UsageError where something else is there that may not be
+    replaced."""
     from duomem_mlx.errors import UsageError
     from duomem_mlx.student import adapters
 
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return True
-    found = adapters.record(folder).get("fused") if folder.is_dir() else None
+    found = adapters.record(folder).get(mark) if folder.is_dir() else None
     if not isinstance(found, dict):
-        raise UsageError(f"{folder} is there and was not made by fuse.", "Choose another --out; it is not overwritten.")
+        raise UsageError(
+            f"{folder} is there and was not made by {command}.", "Choose another --out; it is not overwritten."
+        )
     if overwrite:
         return True
     if any(found.get(name) != value for name, value in made_of.items()):

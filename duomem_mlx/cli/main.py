@@ -30,7 +30,8 @@ COMMANDS = {
     "evaluate": "Play the same games with and without memories and adapter.",
     "serve": "Serve the student, with memories, as OpenAI does.",
     "fuse": "Fuse an adapter into its base, or write it for PEFT.",
-    "models": "List the models that have a name here.",
+    "models": "List the models with a name here; pack one in 4 or 8 bits.",
+    "bench": "Measure how quick this machine plays.",
 }
 RESUMING = ("teach", "train", "evaluate", "fuse", "games fetch")  # they save what is finished, and go on from it
 

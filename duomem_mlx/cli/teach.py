@@ -1,12 +1,13 @@
 """`duomem-mlx teach`: a teacher plays, and what it won is kept."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from duomem_mlx.cli import options, output, remote, wiring
+from duomem_mlx.cli import machine, options, output, remote, wiring
 
 if TYPE_CHECKING:
     from duomem_mlx.environment import Environment
@@ -89,6 +90,7 @@ def teach(
     max_total_tokens: MaxTotalTokens = None,
     max_hours: MaxHours = None,
     plan: Plan = False,
+    keep_awake: machine.KeepAwake = False,
     seed: options.Seed = 0,
     out: options.Out = None,
     overwrite: options.Overwrite = False,
@@ -110,6 +112,7 @@ def teach(
     from duomem_mlx.trajectory import measures
 
     started = time.perf_counter()
+    machine.keep_awake(keep_awake)
     environment = wiring.open_environment(env, games_dir, engine)
     far: remote.RemoteOptions | None = None
     if teacher == remote.REMOTE:
@@ -137,7 +140,7 @@ def teach(
         **(far.settings() if far else {}),
     }
     outputs = (WON, AGAIN, NOT_WON, JOURNAL, "summary.json")
-    run_in = run_folder(out, "teach", settings, outputs, overwrite)
+    run_in = replace(run_folder(out, "teach", settings, outputs, overwrite), notes=machine.notes())
     if far is not None and run_in.anew:
         remote.reach(far.endpoint.base_url)
     run_in.claim()

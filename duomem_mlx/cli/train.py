@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from duomem_mlx.cli import options, output, training, wiring
+from duomem_mlx.cli import machine, options, output, training, wiring
 from duomem_mlx.cli import rounds as course
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ def train(
     save_every: SaveEvery = None,
     patience: Patience = None,
     ram: options.Ram = None,
+    keep_awake: machine.KeepAwake = False,
     grad_checkpoint: Checkpointing = None,
     max_hours: MaxHours = None,
     seed: TrainSeed = None,
@@ -155,6 +156,7 @@ def train(
     heed_launcher()
     if not ranks.first:
         output.mute()
+    machine.keep_awake(keep_awake)
     given = {
         "prompt_style": prompt_style,
         "k": k,
@@ -203,6 +205,7 @@ def train(
             **({} if rounds is None else {"on_policy": asdict(rounds)}),
         }
         folder = run_folder(out, "train", identity, (*OUTPUTS, course.FOLDER), overwrite)
+        folder = replace(folder, notes=machine.notes())
         tell_settings(settings, sources, located.name, bank)
         finished = folder.begun and course.is_finished(folder.path, rounds)
         if finished:

@@ -1,8 +1,6 @@
 """An adapter fused into its base: one model that mlx-lm, and what is built on it, opens without an adapter."""
 
 import math
-import os
-import shutil
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
@@ -13,13 +11,10 @@ from typing import Any
 import mlx.core as mx
 from mlx.utils import tree_flatten, tree_unflatten
 
-from duomem_mlx.paths import disk_faults, write_json
-from duomem_mlx.student.adapters import RECORD
 from duomem_mlx.student.models import Student
-from duomem_mlx.student.saving import write_arrays
+from duomem_mlx.student.saving import save_model
 
 GROUP = 64  # weights that share a scale; 32 where a layer's width is no multiple of it
-KEPT = ("*.json", "*.jinja", "*.txt", "*.model", "*.py")  # of the base's files; not its weights
 
 
 @dataclass(frozen=True)
@@ -60,7 +55,7 @@ def fuse(student: Student, bits: int | None) -> Fused:
         if bits is not None:
             widths = [array.shape[-1] for _, array in tree_flatten(model.parameters()) if array.ndim > 1]
             with redirect_stdout(StringIO()):
-                _, config = quantize_model(model, config, _group(widths), bits)
+                _, config = quantize_model(model, config, usual_group(widths), bits)
     model.eval()
     mx.eval(model.parameters())
     bare = replace(student, config=config, adapter=None, adapter_identity=None, warnings=())
@@ -68,32 +63,9 @@ def fuse(student: Student, bits: int | None) -> Fused:
 
 
 def save(fused: Fused, folder: Path, record: Mapping[str, Any]) -> None:
-    """Write the model's folder, whole or not at all: weights, configuration, the base's tokenizer, and `record` as
-    duomem.json. What was at `folder` is replaced. Raises DuomemError when the disk refuses."""
-    from mlx_lm.utils import make_shards, save_config
-
-    part = folder.with_name(f".{folder.name}.part")
-    with disk_faults(folder):
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        for pattern in KEPT:
-            for file in fused.student.folder.glob(pattern):
-                shutil.copyfile(file, part / file.name)
-        (part / "model.safetensors.index.json").unlink(missing_ok=True)
-        save_config(dict(fused.student.config), part / "config.json")
-        shards = make_shards(dict(tree_flatten(fused.student.model.parameters())))
-        places: dict[str, str] = {}
-        for number, shard in enumerate(shards, 1):
-            name = "model.safetensors" if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-            write_arrays(part / name, shard, {"format": "mlx"})
-            places |= dict.fromkeys(sorted(shard), name)
-        if len(shards) > 1:
-            size = sum(array.nbytes for shard in shards for array in shard.values())
-            write_json(part / "model.safetensors.index.json", {"metadata": {"total_size": size}, "weight_map": places})
-        write_json(part / RECORD, record)
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(part, folder)
+    """Write the model's folder as `saving.save_model` does."""
+    student = fused.student
+    save_model(dict(tree_flatten(student.model.parameters())), student.config, student.folder, folder, record)
 
 
 def _weight(layer: Any) -> mx.array:
@@ -106,11 +78,12 @@ def _weight(layer: Any) -> mx.array:
 
 
 def _rounded(weight: mx.array, bits: int) -> mx.array:
-    group = _group([weight.shape[-1]])
+    group = usual_group([weight.shape[-1]])
     return mx.dequantize(*mx.quantize(weight, group, bits), group, bits)
 
 
-def _group(widths: list[int]) -> int:
+def usual_group(widths: list[int]) -> int:
+    """Weights that share a scale, of layers that are so wide."""
     return GROUP if all(width % GROUP == 0 for width in widths) else GROUP // 2
 
 

@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import resource
 import subprocess
 import sys
 from importlib.metadata import version
@@ -13,10 +14,12 @@ from duomem_mlx.errors import UsageError
 
 SHARE_OF_FREE = 0.9  # of what is free, since others want some too
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+SUPPLIES = Path("/sys/class/power_supply")
+MAINS, BATTERY = "mains", "battery"
 
 
 def machine_record() -> dict[str, Any]:
-    """Chip, MLX's device, memory in GB, cores, system and versions: no figure means anything without them."""
+    """Chip, MLX's device, memory in GB, cores, system, power and versions: no figure means anything without them."""
     import mlx.core as mx
 
     return {
@@ -25,9 +28,18 @@ def machine_record() -> dict[str, Any]:
         "ram_gb": round(total_bytes() / 2**30),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.release()}",
+        "power": power_source(),
         "mlx": version("mlx"),
         "mlx_lm": version("mlx-lm"),
     }
+
+
+def power_source() -> str | None:
+    """ "mains" or "battery", by `pmset` on a Mac and by the kernel's list of supplies on Linux; None where nothing says
+    so, as in most machines without a battery."""
+    if sys.platform == "darwin":
+        return _of_pmset(_said_by("pmset", "-g", "batt"))
+    return _of_supplies(SUPPLIES)
 
 
 def size_in_bytes(text: str) -> int:
@@ -44,6 +56,18 @@ def resident_bytes() -> int:
     import psutil
 
     return int(psutil.Process().memory_info().rss)
+
+
+def peak_resident_bytes() -> int:
+    """The most that this process has held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def peak_array_bytes() -> int:
+    """The most that MLX's arrays have taken so far."""
+    import mlx.core as mx
+
+    return mx.get_peak_memory()
 
 
 def total_bytes() -> int:
@@ -67,12 +91,45 @@ def usable_bytes() -> int:
 
 def _chip() -> str:
     if sys.platform == "darwin":
-        asked = subprocess.run(
-            ["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False
-        )
-        return asked.stdout.strip() or platform.machine()
+        return _said_by("sysctl", "-n", "machdep.cpu.brand_string").strip() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.machine()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _said_by(*command: str) -> str:
+    """Standard output of a tool of the system; empty where it is missing."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    except OSError:
+        return ""
+
+
+def _of_pmset(said: str) -> str | None:
+    """Its first line is `Now drawing from 'AC Power'`, or 'Battery Power', or 'UPS Power'."""
+    found = re.search(r"drawing from '(\w+) Power'", said)
+    if found is None:
+        return None
+    return MAINS if found[1] == "AC" else BATTERY
+
+
+def _of_supplies(folder: Path) -> str | None:
+    states = set()
+    for supply in sorted(folder.glob("*")):
+        kind, online, status, scope = (_line(supply / name) for name in ("type", "online", "status", "scope"))
+        if scope == "Device":  # a mouse's
+            continue
+        if kind == "Battery":
+            states.add(BATTERY if status == "Discharging" else MAINS if status in ("Charging", "Full") else None)
+        elif online in ("0", "1"):
+            states.add(MAINS if online == "1" else None)
+    return next((state for state in (MAINS, BATTERY) if state in states), None)
+
+
+def _line(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""

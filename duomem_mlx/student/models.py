@@ -60,9 +60,9 @@ def load_student(name: str | None = None, adapter: Path | None = None, dtype: st
         mx.disable_compile()
     found = locate(name or STUDENT)
     folder = _folder(found, dtype)
-    model, config = _model(folder, found.name)
-    dtype = dtype or default_dtype(_stored_dtype(model))
-    if _stored_dtype(model) != dtype:
+    model, config = read_model(folder, found.name)
+    dtype = dtype or default_dtype(stored_dtype(model))
+    if stored_dtype(model) != dtype:
         model.set_dtype(getattr(mx, dtype))
     mx.eval(model.parameters())  # mx.load is lazy: the file may be replaced later
     student = Student(
@@ -150,7 +150,20 @@ def _folder(found: Located, dtype: str | None) -> Path:
     return gguf.repacked(found.path, found.identity, home() / "models" / f"{found.name}-{dtype}", dtype)
 
 
-def _model(folder: Path, name: str) -> tuple[Any, dict[str, Any]]:
+def unknown_kind(config: dict[str, Any]) -> str | None:
+    """Why mlx-lm has no code for a model of this configuration; None where it has."""
+    from mlx_lm.utils import _get_classes
+
+    try:
+        _get_classes(config)
+    except (ValueError, KeyError, ImportError) as error:
+        return _first_line(error)
+    return None
+
+
+def read_model(folder: Path, name: str) -> tuple[Any, dict[str, Any]]:
+    """The model in `folder` and its configuration; the weights are read from disk when they are first needed. Raises
+    DuomemError, with `name`, for what mlx-lm cannot open."""
     from mlx_lm.utils import load_model
 
     try:
@@ -188,7 +201,7 @@ def _mend_splitting(tokenizer: Any, folder: Path) -> None:
         tokenizer.backend_tokenizer.pre_tokenizer = Tokenizer.from_file(str(file)).pre_tokenizer
 
 
-def _stored_dtype(model: Any) -> str:
+def stored_dtype(model: Any) -> str:
     """The type most of the model's floating numbers have."""
     sizes: dict[str, int] = {}
     for _, array in tree_flatten(model.parameters()):

@@ -17,6 +17,7 @@ from duomem_mlx.errors import DuomemError
 # it is not told the date.
 DAY = datetime(2024, 7, 26)
 FIX = "Use --prompt-style compact-1."
+OFF, ALWAYS = "off", "always"
 _TODAY = re.compile(r"strftime_now\(\s*(?P<quote>['\"])(?P<format>.*?)(?P=quote)\s*\)")
 
 _SYSTEM, _USER, _ANSWER, _NEXT, _REPLY, _LAST = (f"\ue000{name}\ue001" for name in "SUANRL")
@@ -53,6 +54,19 @@ def cut_template(tokenizer: Any) -> Pieces:
     if pieces is None:
         raise DuomemError("This model's chat template changes earlier turns, so they cannot be kept.", FIX)
     return pieces
+
+
+def thinking(tokenizer: Any) -> str | None:
+    """None for a model that has no way to write thoughts; OFF where its template turns them off, as everything here
+    does; ALWAYS where it does not. Raises what the template raises."""
+    if not getattr(tokenizer, "has_thinking", False):
+        return None
+    asked = [{"role": "user", "content": _USER}]
+    off, on = (
+        tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True, enable_thinking=wanted)
+        for wanted in (False, True)
+    )
+    return ALWAYS if off == on else OFF
 
 
 def renderer(tokenizer: Any) -> Render:

@@ -8,7 +8,7 @@ import pytest
 from duomem_mlx import prompt
 from duomem_mlx.cli.wiring import adapter_path
 from duomem_mlx.errors import DuomemError
-from duomem_mlx.student import fusing
+from duomem_mlx.student import fusing, saving
 from duomem_mlx.student.agent import prompt_style_of
 from duomem_mlx.student.models import load_student
 from tests.training import made, runs
@@ -84,7 +84,8 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(fusing, "write_arrays", full)
+    monkeypatch.setattr(saving, "write_arrays", full)
     with pytest.raises(DuomemError, match="No space left"):
         fusing.save(fused, tmp_path / "out", {"second": True})
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    assert not list(tmp_path.glob(".out*"))

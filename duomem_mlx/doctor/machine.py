@@ -11,14 +11,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from duomem_mlx import blas, paths
-from duomem_mlx.errors import DuomemError
+from duomem_mlx.doctor.checks import ABSENT, FAIL, OK, WARN, Check, safely
 from duomem_mlx.models_on_disk import ENCODER, STUDENT, locate
 
-OK, WARN, FAIL, ABSENT = "ok", "warn", "fail", "absent"
 PYTHONS = ((3, 11), (3, 14))  # from, and up to but not with
 OLDEST_MACOS = 14  # what MLX's wheels are built for
 MLX_LM = "0.32"  # the versions whose inside we know
@@ -28,16 +26,6 @@ EXTRAS = {
     "play": (("prompt_toolkit",), "completion and history in `games play`"),
     "sentence-transformers": (("sentence_transformers",), "any other encoder; brings torch"),
 }
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at."""
-
-    name: str
-    status: str  # OK; ABSENT and not needed; WARN: some of the program will not work, or slowly; FAIL: most will not
-    found: str
-    fix: str = ""
 
 
 def examine(games_dir: Path | None = None) -> list[Check]:
@@ -58,18 +46,7 @@ def examine(games_dir: Path | None = None) -> list[Check]:
         ("disk", _disk),
         ("extras", _extras),
     ]
-    return [check for name, look in checks for check in _safely(name, look)]
-
-
-def _safely(name: str, look: Callable[[], Check | list[Check]]) -> list[Check]:
-    try:
-        found = look()
-    except DuomemError as error:
-        return [Check(name, FAIL, error.what, error.fix)]
-    except Exception as error:  # whatever is broken here is what the doctor is asked about
-        text = (str(error).strip() or "no reason given").splitlines()[0]
-        return [Check(name, FAIL, f"{type(error).__name__}: {text}", "Install duomem-mlx again in a new environment.")]
-    return found if isinstance(found, list) else [found]
+    return [check for name, look in checks for check in safely(name, look)]
 
 
 def _python() -> Check:

@@ -10,12 +10,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from duomem_mlx import blas, doctor, models_on_disk
-from duomem_mlx.doctor import ABSENT, FAIL, OK, WARN, examine
+from duomem_mlx import blas, models_on_disk
+from duomem_mlx.doctor import machine as doctor
+from duomem_mlx.doctor.checks import ABSENT, FAIL, OK, WARN, Check
+from duomem_mlx.doctor.machine import examine
 from tests.test_models_on_disk import needs_wheels
 
 
-def named(name: str, games_dir: Path | None = None) -> list[doctor.Check]:
+def named(name: str, games_dir: Path | None = None) -> list[Check]:
     return [check for check in examine(games_dir) if check.name == name]
 
 
@@ -164,7 +166,7 @@ def test_a_check_that_breaks_is_a_fault_and_the_others_are_still_made(monkeypatc
 
     monkeypatch.setattr(doctor, "_python", broken)
     checks = examine()
-    assert checks[0] == doctor.Check("python", FAIL, "ZeroDivisionError: the", checks[0].fix)
+    assert checks[0] == Check("python", FAIL, "ZeroDivisionError: the", checks[0].fix)
     assert len(checks) > 8
 
 

@@ -1,0 +1,1 @@
+"""What works here: the machine, a model, the program itself."""
