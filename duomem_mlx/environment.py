@@ -40,8 +40,8 @@ class Game(Protocol):
 @runtime_checkable
 class Environment(Protocol):
     """A world of games. Beyond these names it may offer `kind(task_id)`, `place(task_id)`, `refused(observation)`,
-    `cause(episode)`, `normalise(action)`, `shorten(text)`, `teacher()`, `varied_teacher(seed)`,
-    `describe(trajectory)` and `parallel_safe`; a game may offer `valid_commands()`, `snapshot()` and
+    `cause(episode)`, `normalise(action)`, `shorten(text)`, `commands(texts)` (out of what was told so far),
+    `teacher()`, `varied_teacher(seed)`, `describe(trajectory)` and `parallel_safe`; a game may offer `valid_commands()`, `snapshot()` and
     `restore(state)`."""
 
     name: str

@@ -46,6 +46,10 @@ def evaluate(
     max_steps: options.MaxSteps = 30,
     prompt_style: options.PromptStyle = None,
     max_tokens: options.MaxTokens = None,
+    temp: options.Temp = 0.0,
+    top_p: options.TopP = 1.0,
+    avoid_refused: options.AvoidRefused = False,
+    actions: options.Actions = "free",
     learn: options.Learn = None,
     batch_size: Width = None,
     ram: options.Ram = None,
@@ -59,7 +63,8 @@ def evaluate(
 
     The same command again goes on where it stopped. Results: config.json, episodes/ARM/SEED/GAME.json, summary.json.
     With --learn every arm that recalls from a bank plays one game at a time and has a copy of its own that grows,
-    banks/ARM/SEED; the bank that was named stays as it is.
+    banks/ARM/SEED; the bank that was named stays as it is. Aids to decoding (--avoid-refused, --actions) are off
+    unless asked for, and summary.json names them.
     """
     wiring.one_thread_a_product()
     machine.keep_awake(keep_awake)
@@ -71,6 +76,7 @@ def evaluate(
     from duomem_mlx.evaluation.runner import Run
     from duomem_mlx.evaluation.runner import evaluate as play_all
     from duomem_mlx.paths import digest, run_folder
+    from duomem_mlx.student.decoding import Decoding
     from duomem_mlx.student.episodes import PlaySettings
     from duomem_mlx.student.machine import machine_record
 
@@ -92,11 +98,15 @@ def evaluate(
     if impossible:
         output.say(f"Arms left out: {', '.join(f'{name} (needs {what})' for name, what in impossible.items())}.")
         arms = [a for a in arms if a.name not in impossible]
+    if actions == "admissible":
+        output.say("Careful: the student is shown what the world would accept; such figures stand apart from others.")
     style = prompt_style or (None if folder is None else wiring.trained_style(folder))
     learning = None if learn is None else writers.learning(environment, learn)
     if learning is not None and not (any(a.memories == "bank" for a in arms) and max(ks) > 0):
         raise UsageError("No arm here recalls from a bank that could learn.", "Add --arm memories or --arm duomem.")
-    settings = PlaySettings(max_steps=max_steps, max_tokens=max_tokens)
+    decoding = Decoding(temp, top_p, seed, avoid_refused, actions)
+    settings = PlaySettings(max_steps=max_steps, max_tokens=max_tokens, decoding=decoding)
+    decoded = {} if decoding.plain else {"decoding": asdict(decoding)}
     identity = wiring.identities(model, folder, bank)
     config = {
         "env": env,
@@ -107,7 +117,8 @@ def evaluate(
         "k": ks,
         "seed": seed,
         "prompt_style": style,
-        "play": asdict(replace(settings, width=1)),
+        "play": {name: value for name, value in asdict(replace(settings, width=1)).items() if name != "decoding"},
+        **decoded,
         **identity,
         **({} if learning is None else {"learn": asdict(learning.growth)}),  # and with it: one game after the other
     }
@@ -132,6 +143,7 @@ def evaluate(
         **identity,
         "k": ks[0],
         "max_tokens": max_tokens,
+        **decoded,
         **({} if learn is None else {"learn": learn}),
         "dtype": takes.dtype,
         "bits": takes.bits,

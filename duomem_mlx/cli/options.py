@@ -80,6 +80,23 @@ MaxTokens = Annotated[
         help="Tokens an answer; a longer one is cut [default: 32 compact, 128 chat].",
     ),
 ]
+Temp = Annotated[
+    float, typer.Option("--temp", metavar="T", help="Temperature of sampling; 0 takes the most likely token.")
+]
+TopP = Annotated[
+    float, typer.Option("--top-p", metavar="P", help="Sample from the most likely tokens that hold this share.")
+]
+AvoidRefused = Annotated[
+    bool, typer.Option("--avoid-refused", help="Aid: an action just refused is not tried again unchanged.")
+]
+Actions = Annotated[
+    str,
+    typer.Option(
+        "--actions",
+        metavar="free|grammar|admissible",
+        help="Aid: only commands over names seen so far, or (a privilege) those that the world would accept.",
+    ),
+]
 Ram = Annotated[
     str | None,
     typer.Option("--ram", metavar="SIZE", help="A budget such as 8GB [default: what the machine has to give]."),
@@ -122,6 +139,10 @@ OF_A_GAME = (
     "max_steps",
     "prompt_style",
     "max_tokens",
+    "temp",
+    "top_p",
+    "avoid_refused",
+    "actions",
 )
 
 

@@ -32,6 +32,11 @@ def run(
     max_steps: options.MaxSteps = 30,
     prompt_style: options.PromptStyle = None,
     max_tokens: options.MaxTokens = None,
+    temp: options.Temp = 0.0,
+    top_p: options.TopP = 1.0,
+    avoid_refused: options.AvoidRefused = False,
+    actions: options.Actions = "free",
+    seed: options.Seed = 0,
     learn: options.Learn = None,
     json: options.Json = False,
 ) -> None:
@@ -40,16 +45,19 @@ def run(
     Without options it plays an embedded game with the shipped adapter and memories. With --learn the bank, a live
     one, learns from it.
     """
-    started = time.perf_counter()
+    parts = Parts()
     from duomem_mlx.environment import ordered
     from duomem_mlx.errors import UsageError
+    from duomem_mlx.student.decoding import Decoding
     from duomem_mlx.student.episodes import PlaySettings
 
+    decoding = Decoding(temp, top_p, seed, avoid_refused, actions)
     environment = wiring.open_environment(env, games_dir, engine)
     tasks = ordered(environment, games)
     if number > len(tasks):
         raise UsageError(f"--number is {number}, but {games!r} holds {len(tasks)} games.", "Name a smaller one.")
     game = environment.open(tasks[number - 1])
+    parts.done("game")
     bank = wiring.open_bank(memories, environment, model) if k else None
     learning = None if learn is None else writers.learning(environment, learn)
     if learning is not None and (bank is None or bank.sealed):
@@ -61,12 +69,15 @@ def run(
         output.say(
             "Careful: this game is for evaluation; with what the bank learns from it no figure will mean anything."
         )
+    parts.done("bank")
     folder = wiring.adapter_path(adapter, model)
-    settings = PlaySettings(max_tokens=max_tokens)
+    settings = PlaySettings(max_tokens=max_tokens, decoding=decoding)
     agent = wiring.agent(environment, model, folder, bank, k, prompt_style, settings)
+    parts.done("student")
     turns: list[Turn] = []
     hits = agent.recall(game)
-    record = play_live(agent, game, hits, max_steps, started, turns.append, quiet=json)
+    parts.done("recall")
+    record = play_live(agent, game, hits, max_steps, parts, turns.append, quiet=json)
     if learning is not None and bank is not None:
         from duomem_mlx.evaluation.growing import learn_from
         from duomem_mlx.evaluation.runner import episode_of
@@ -80,6 +91,22 @@ def run(
     else:
         named = {"--games": games, **options.given(context, *options.OF_A_GAME, "k"), "--limit": 20}
         output.hint(output.call("evaluate", named=named))
+
+
+class Parts:
+    """Where the time to the first action goes, by name in seconds, the interpreter's own start included."""
+
+    def __init__(self) -> None:
+        import psutil
+
+        self.seconds = {"interpreter": max(0.0, time.time() - psutil.Process().create_time())}
+        self._last = time.perf_counter()
+
+    def done(self, name: str) -> None:
+        """What went on since the last one was `name`; only the first time counts."""
+        now = time.perf_counter()
+        self.seconds.setdefault(name, now - self._last)
+        self._last = now
 
 
 def run_name(episode: "Episode") -> str:
@@ -100,12 +127,12 @@ def play_live(
     game: "Game",
     hits: "Sequence[Hit]",
     max_steps: int,
-    started: float,
+    parts: Parts,
     watch: "Callable[[Turn], object]",
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Play and print as it comes; the record is what `--json` prints. `hits` are the memories recalled, `started` is
-    when the command began, `watch` is told every turn."""
+    """Play and print as it comes; the record is what `--json` prints. `hits` are the memories recalled, `parts`
+    what has been done since the command began, `watch` is told every turn."""
     show = output.say if quiet else output.line
     opening = game.reset()
     show(f"Game     {game.id}")
@@ -115,11 +142,10 @@ def play_live(
     show("")
     show(opening.strip())
     steps: list[dict[str, Any]] = []
-    first_action_seconds = None
     end = "steps"
     for turn in agent.play(game, max_steps, hits):
         watch(turn)
-        first_action_seconds = first_action_seconds or time.perf_counter() - started
+        parts.done("first action")
         marks = f"   ({', '.join(turn.flags)})" if turn.flags else ""
         show(f"\n> {turn.said}{marks}")
         show(turn.outcome.strip())
@@ -149,6 +175,7 @@ def play_live(
         "won": end == "won",
         "end": end,
         "seconds": round(seconds, 4),
-        "first_action_seconds": round(first_action_seconds or 0.0, 4),
+        "first_action_seconds": round(sum(parts.seconds.values()), 4),
+        "first_action_parts": {name: round(spent, 4) for name, spent in parts.seconds.items()},
         "tokens": tokens,
     }

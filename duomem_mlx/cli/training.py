@@ -1,5 +1,6 @@
 """A training run as a person sees it: what is trained, what it will take, how it goes, and the rows themselves."""
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -104,6 +105,9 @@ def tell_plan(plan: "Plan", means: "Means") -> None:
         f"At its peak {plan.resident_bytes / 2**30:.1f}{budget} GB ({plan.peak_bytes / 2**30:.1f} in arrays), "
         f"{means.lanes} at a time{checkpointed}; {plan.disk_bytes / 2**20:.0f} MB on disk."
     )
+    if means.ram is not None and plan.resident_bytes > means.ram:
+        wanted = math.ceil(plan.resident_bytes / 2**20)
+        output.say(f"Careful: by this it may outgrow its budget; --ram {wanted}MB would hold it.")
 
 
 def with_adapter(student: "Student", prepared: "Prepared", settings: "TrainSettings") -> dict[str, Any]:

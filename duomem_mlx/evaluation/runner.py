@@ -121,7 +121,8 @@ def play_arm(run: Run, arm: Arm, k: int, label: str, games: Sequence[str], agent
     refused = getattr(run.environment, "refused", None)
     together = getattr(run.environment, "parallel_safe", True)
     settings = run.settings if together else replace(run.settings, width=1)
-    for turn in play(agent.student, agent.writer, entries(), settings, refused):
+    commands = getattr(run.environment, "commands", None)
+    for turn in play(agent.student, agent.writer, entries(), settings, refused, commands):
         openings.setdefault(turn.key, turn.observation)
         turns.setdefault(turn.key, []).append(turn)
         if turn.end is None:

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol, cast
 
 from duomem_mlx.environment import Game, Teacher
 from duomem_mlx.errors import DuomemError, DuomemWarning, UsageError
-from duomem_mlx.household import files, wording
+from duomem_mlx.household import files, grammar, wording
 from duomem_mlx.household.engine import FastGame
 from duomem_mlx.household.foreign import fault_of
 from duomem_mlx.household.logic import MOVE, Generation, generation_of
@@ -139,6 +139,10 @@ class Household:
 
     def shorten(self, text: str) -> str:
         return wording.shorten(text)
+
+    def commands(self, texts: Sequence[str]) -> list[str]:
+        """What the grammar makes of the names in what was told so far, the opening first."""
+        return grammar.commands(texts)
 
     def teacher(self) -> Teacher:
         from duomem_mlx.household.teacher.search import SearchTeacher

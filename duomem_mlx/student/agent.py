@@ -38,7 +38,8 @@ class Agent:
         """Play one game to its end, greedily, at most `max_steps` actions. `hits` are memories already recalled."""
         settings = replace(self.settings, width=1, max_steps=max_steps or self.settings.max_steps)
         entry = Entry(game.id, game, examples(self.recall(game) if hits is None else hits))
-        return play(self.student, self.writer, [entry], settings, getattr(self.environment, "refused", None))
+        refused, commands = (getattr(self.environment, name, None) for name in ("refused", "commands"))
+        return play(self.student, self.writer, [entry], settings, refused, commands)
 
 
 def recalled(bank: "Bank | None", game: Game, k: int) -> "list[Hit]":

@@ -5,20 +5,25 @@ together with the next token of the games that are in mid-answer; a game acts as
 is over, and another takes its seat.
 """
 
+import hashlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import count, islice
 from typing import Any, Protocol, TypeVar
 
+import mlx.core as mx
+
 from duomem_mlx.environment import Game
-from duomem_mlx.errors import DuomemError
+from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.prompt import CHAT, COMPACT, Example, Reply
 from duomem_mlx.student import cpu
+from duomem_mlx.student.decoding import ADMISSIBLE, FREE, GRAMMAR, GREEDY, Choice, Decoding
 from duomem_mlx.student.ragged import Row, Rows, can_feed
 from duomem_mlx.student.transcript import Writer
 
+LEAVE_OUT = "Leave them out, or take another model."
 NO_ACTION = "There was no action in that answer."
 PASS_TOKENS = 2048  # fed to the model at once; a longer start takes several passes
 ANSWER_TOKENS = {COMPACT: 32, CHAT: 128}  # a line that is an action; a thought and an action
@@ -32,6 +37,10 @@ class PlaySettings:
     max_tokens: int | None = None  # tokens an answer; None: the style's own, see `answer_tokens`
     max_context_tokens: int = 8192  # a longer history ends the game; less where the model holds less
     width: int = 16  # games played together
+    decoding: Decoding = GREEDY
+
+
+Commands = Callable[[Sequence[str]], list[str]]
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,7 @@ class Turn:
     flags: tuple[str, ...]
     tokens_new: int
     tokens_cached: int
-    tokens_out: int
+    tokens_out: int  # those of an answer that another one replaced too
     seconds: float  # this game's share, by tokens, of the passes it was in
     end: str | None  # why the game ended with this turn, one of trajectory.ENDS; None while it goes on
 
@@ -78,6 +87,10 @@ class _Seat:
     seconds: float = 0.0
     steps: int = 0
     seen: dict[tuple[str, str], int] = field(default_factory=dict)
+    told: list[str] = field(default_factory=list)  # the opening and all outcomes
+    refused: set[str] = field(default_factory=set)  # actions refused since the last one that was not
+    choice: Choice | None = None  # of the answer in the making, where it is not plainly the most likely one
+    taken_back: int = 0  # tokens of an answer that another one replaced
     row: Row = field(default_factory=Row)
     cache: list[Any] | None = None  # where the model is not fed by rows
 
@@ -96,30 +109,39 @@ class _Answers(Protocol):
 
 
 def play(
-    student: Any, writer: Writer, entries: Iterable[Entry], settings: PlaySettings, refused: Any = None
+    student: Any,
+    writer: Writer,
+    entries: Iterable[Entry],
+    settings: PlaySettings,
+    refused: Any = None,
+    commands: Commands | None = None,
 ) -> Iterator[Turn]:
-    """Play every entry to its end, greedily, `settings.width` at a time; turns come as they are made.
+    """Play every entry to its end, `settings.width` at a time; turns come as they are made.
 
-    `refused(observation) -> bool` is the environment's own word for an action that did nothing. A game that raises
-    ends with "environment"; the others go on. Raises DuomemError when a game's start alone is past the context.
+    `refused(observation) -> bool` is the environment's own word for an action that did nothing, `commands(texts)` what
+    its grammar makes of what was told so far. A game that raises ends with "environment"; the others go on. Raises
+    DuomemError when a game's start alone is past the context, UsageError for an aid to decoding that the environment
+    or the model has not got.
     """
     settings = fitted(settings, student, writer)
     waiting = iter(entries)
     answers: _Answers
-    if can_feed(student.model):
-        answers, count = _Together(student.model, writer, settings), cpu.lanes(settings.width)
+    fed = can_feed(student.model)
+    _check_aids(settings.decoding, fed, refused, commands)
+    if fed:
+        answers, lanes_used = _Together(student.model, writer, settings), cpu.lanes(settings.width)
     else:
-        answers, count = _InRounds(student.model, writer, settings), 1
-    lanes: list[list[_Seat]] = [[] for _ in range(count)]
+        answers, lanes_used = _InRounds(student.model, writer, settings), 1
+    lanes: list[list[_Seat]] = [[] for _ in range(lanes_used)]
     running: dict[Future[list[_Seat]], int] = {}
-    with ThreadPoolExecutor(count) as pool:
+    with ThreadPoolExecutor(lanes_used) as pool:
         try:
             while True:
                 for number, lane in enumerate(lanes):
                     if number in running.values():
                         continue
-                    free = settings.width // count + (number < settings.width % count) - len(lane)
-                    lane.extend(_sit_down(entry, writer, settings) for entry in islice(waiting, free))
+                    free = settings.width // lanes_used + (number < settings.width % lanes_used) - len(lane)
+                    lane.extend(_sit_down(entry, writer, settings, commands) for entry in islice(waiting, free))
                     if lane:
                         running[pool.submit(answers.advance, tuple(lane))] = number
                 if not running:
@@ -131,6 +153,8 @@ def play(
                         turn = _act(seat, writer, settings, refused)
                         if turn.end is not None:
                             lane.remove(seat)
+                        else:
+                            seat.choice = _choice(seat, writer, settings.decoding, commands)
                         yield turn
         finally:
             for future in running:
@@ -150,7 +174,7 @@ class _Together:
         while not finished:
             fed, chunks = share(seats)
             started = time.perf_counter()
-            tokens = self._rows.feed([seat.row for seat in fed], chunks)
+            tokens = self._said(fed, chunks)
             each = (time.perf_counter() - started) / sum(map(len, chunks))
             for seat, chunk, token in zip(fed, chunks, tokens, strict=True):
                 seat.seconds += each * len(chunk)
@@ -160,8 +184,31 @@ class _Together:
                 seat.answer.append(token)
                 seat.pending = [token]
                 if token in self._stop or len(seat.answer) == self._most:
-                    finished.append(seat)
+                    finished.extend(self._whole(seat))
         return finished
+
+    def _said(self, seats: Sequence[_Seat], chunks: Sequence[Sequence[int]]) -> list[int]:
+        rows = [seat.row for seat in seats]
+        if all(seat.choice is None for seat in seats):
+            return self._rows.feed(rows, chunks)
+        logits = self._rows.logits(rows, chunks)
+        with cpu.quick():
+            mx.eval(logits)
+        said = []
+        for seat, chunk, scores in zip(seats, chunks, logits, strict=True):
+            whole = seat.choice is not None and len(chunk) == len(seat.pending)
+            said.append(seat.choice.next(seat.answer, scores) if whole and seat.choice else 0)
+        return said
+
+    def _whole(self, seat: _Seat) -> list[_Seat]:
+        """The seat, where its answer stands; none where another one was begun in its place."""
+        while (begun := None if seat.choice is None else seat.choice.instead(seat.answer)) is not None:
+            seat.row.length -= len(seat.answer) - len(begun)
+            seat.taken_back += len(seat.answer) - len(begun) + 1
+            seat.answer, seat.pending = begun, begun[-1:]
+            if begun[-1] not in self._stop:
+                return []
+        return [seat]
 
 
 _Fed = TypeVar("_Fed", bound=Pending)
@@ -195,7 +242,11 @@ class _InRounds:
 
     def advance(self, seats: Sequence[_Seat]) -> list[_Seat]:
         started = time.perf_counter()
-        uids = self._generator.insert([seat.pending for seat in seats], caches=[seat.cache for seat in seats])
+        uids = self._generator.insert(
+            [seat.pending for seat in seats],
+            caches=[seat.cache for seat in seats],
+            samplers=[None if seat.choice is None else _sampler(seat.choice) for seat in seats],
+        )
         by_uid = dict(zip(uids, seats, strict=True))
         unfinished = set(uids)
         while unfinished:
@@ -211,6 +262,37 @@ class _InRounds:
         return list(seats)
 
 
+def _sampler(choice: Choice) -> Callable[[mx.array], mx.array]:
+    places = count()
+    return lambda scores: mx.array([choice.next([0] * next(places), scores[0])])
+
+
+def _check_aids(decoding: Decoding, fed: bool, refused: Any, commands: Commands | None) -> None:
+    if decoding.guided and not fed:
+        raise UsageError("This model's cache cannot be gone back in, as --avoid-refused and --actions need.", LEAVE_OUT)
+    if decoding.avoid_refused and refused is None:
+        raise UsageError("This environment does not say which actions were refused.", "Leave --avoid-refused out.")
+    if decoding.actions == GRAMMAR and commands is None:
+        raise UsageError("This environment has no grammar of commands.", "Leave --actions out.")
+
+
+def _choice(seat: "_Seat", writer: Writer, decoding: Decoding, commands: Commands | None) -> Choice | None:
+    """How the seat's next answer is chosen; None where it is plainly the most likely one."""
+    if decoding.plain:
+        return None
+    allowed = None
+    if decoding.actions != FREE:
+        game: Any = seat.entry.game
+        if not hasattr(game, "valid_commands") and decoding.actions == ADMISSIBLE:
+            raise UsageError("This environment does not tell which commands are valid.", "Leave --actions out.")
+        texts = game.valid_commands() if decoding.actions == ADMISSIBLE or commands is None else commands(seat.told)
+        left = [text for text in texts if not (decoding.avoid_refused and text in seat.refused)]
+        allowed = [writer.action(text) for text in left or texts]
+    number = int.from_bytes(hashlib.sha256(seat.entry.key.encode()).digest()[:8], "big")
+    again = frozenset(seat.refused if decoding.avoid_refused else ())
+    return Choice(decoding, (number, seat.steps), allowed, lambda answer: writer.read(answer).action in again)
+
+
 def fitted(settings: PlaySettings, student: Any, writer: Writer) -> PlaySettings:
     """The settings with what the style and the model decide filled in."""
     holds = getattr(student, "config", {}).get("max_position_embeddings") or settings.max_context_tokens
@@ -221,7 +303,7 @@ def fitted(settings: PlaySettings, student: Any, writer: Writer) -> PlaySettings
     )
 
 
-def _sit_down(entry: Entry, writer: Writer, settings: PlaySettings) -> _Seat:
+def _sit_down(entry: Entry, writer: Writer, settings: PlaySettings, commands: Commands | None) -> _Seat:
     opening = entry.game.reset()
     tokens = writer.start(opening, entry.examples)
     if len(tokens) + (settings.max_tokens or 0) > settings.max_context_tokens:
@@ -230,7 +312,9 @@ def _sit_down(entry: Entry, writer: Writer, settings: PlaySettings) -> _Seat:
             f"{settings.max_context_tokens} holds.",
             "Use fewer memories (--k).",
         )
-    return _Seat(entry, opening, tokens, new=len(tokens))
+    seat = _Seat(entry, opening, tokens, new=len(tokens), told=[opening])
+    seat.choice = _choice(seat, writer, settings.decoding, commands)
+    return seat
 
 
 def _act(seat: _Seat, writer: Writer, settings: PlaySettings, refused: Any) -> Turn:
@@ -258,10 +342,17 @@ def _act(seat: _Seat, writer: Writer, settings: PlaySettings, refused: Any) -> T
             outcome, end = f"{type(error).__name__}: {error}", "environment"
         if end is None and refused is not None and refused(outcome):
             flags.append("refused")
+            seat.refused.add(action)
+        else:
+            seat.refused.clear()
+    if seat.choice is not None and seat.choice.tries:
+        flags.append("changed")
     times = seat.seen[action, outcome] = seat.seen.get((action, outcome), 0) + 1
     if times >= 3:
         flags.append("loop")
     seat.observation = outcome
+    seat.told.append(outcome)
+    said, seat.taken_back = len(answer) + seat.taken_back, 0
     following = ([] if complete else writer.closing()) + writer.observation(outcome)
     seat.pending += following
     seat.new, seat.answer, seat.seconds = len(following), [], 0.0
@@ -278,7 +369,7 @@ def _act(seat: _Seat, writer: Writer, settings: PlaySettings, refused: Any) -> T
         flags=tuple(flags),
         tokens_new=new,
         tokens_cached=cached,
-        tokens_out=len(answer),
+        tokens_out=said,
         seconds=seconds,
         end=end,
     )

@@ -25,6 +25,7 @@ from duomem_mlx.training.rows import Epoch, Row, digest_rows
 from duomem_mlx.training.settings import TrainSettings
 
 METRICS = "metrics.jsonl"
+ALIKE = 16  # steps
 LOWEST_RATE = 0.05  # where the cosine ends, as a share of the highest learning rate
 
 
@@ -57,13 +58,18 @@ class Outcome:
 
 
 def plan_steps(epochs: Sequence[Epoch], settings: TrainSettings) -> list[tuple[Row, ...]]:
-    """The rows of every step: each pass in its own order by the seed, nothing dropped, the last batch of a pass
-    smaller where it must be."""
+    """The rows of every step: each pass in its own order by the seed, nothing dropped, one step of a pass smaller where
+    it must be. Rows of a step are of similar length, out of ALIKE steps' rows drawn at random: lanes then end at the
+    same time, and little is filled up."""
     steps: list[tuple[Row, ...]] = []
+    size = settings.batch_size
     for which, epoch in enumerate(epochs):
-        order = np.random.default_rng([settings.seed, which]).permutation(len(epoch.rows))
-        rows = [epoch.rows[i] for i in order]
-        steps += [tuple(rows[i : i + settings.batch_size]) for i in range(0, len(rows), settings.batch_size)]
+        rng = np.random.default_rng([settings.seed, which])
+        rows = [epoch.rows[i] for i in rng.permutation(len(epoch.rows))]
+        for begin in range(0, len(rows), ALIKE * size):
+            drawn = sorted(rows[begin : begin + ALIKE * size], key=lambda row: len(row.tokens))
+            found = [tuple(drawn[i : i + size]) for i in range(0, len(drawn), size)]
+            steps += [found[i] for i in rng.permutation(len(found))]
     return steps[: settings.iters]
 
 

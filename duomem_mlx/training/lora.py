@@ -58,6 +58,12 @@ def default_rank(model: Any, names: Sequence[str], num_layers: int) -> int:
     return next((rank for rank in RANKS if rank * each < MOST_PARAMETERS), RANKS[-1])
 
 
+def _highest_rank(model: Any, names: Sequence[str], num_layers: int) -> int:
+    """More adds nothing: a matrix's rank is at most its smaller side."""
+    blocks = model.layers[-num_layers:]
+    return min(min(_shape(module)) for block in blocks for name, module in block.named_modules() if name in names)
+
+
 def _shape(module: Any) -> tuple[int, int]:
     *_, outputs, packed = module.weight.shape
     return packed * 32 // module.bits if "scales" in module else packed, outputs
@@ -76,8 +82,8 @@ def add_lora(
     """Freeze `model`, quantized or not, and give its last `num_layers` blocks (below 1: all) LoRA or DoRA layers, drawn
     from `seed`, in place.
 
-    Returns what adapter_config.json holds. Raises UsageError for unknown targets, more blocks than there are, or DoRA
-    on layers that mlx-lm has none for.
+    Returns what adapter_config.json holds. Raises UsageError for unknown targets, more blocks or a higher rank than
+    there can be, or DoRA on layers that mlx-lm has none for.
     """
     from mlx_lm.tuner.utils import linear_to_lora_layers
 
@@ -86,6 +92,8 @@ def add_lora(
         raise UsageError(f"--num-layers is {num_layers}, the model has {blocks}.", "Name fewer, or -1 for all.")
     num_layers = num_layers if num_layers > 0 else blocks
     names = chosen_names(model, targets)
+    if rank is not None and rank > (most := _highest_rank(model, names, num_layers)):
+        raise UsageError(f"--rank is {rank}, but a layer it is for has {most} features.", f"Name {most} at most.")
     parameters = {
         "rank": rank or default_rank(model, names, num_layers),
         "scale": scale,

@@ -66,12 +66,21 @@ def test_the_same_tokens_as_a_run_without_any_cache(student: tiny.TinyStudent, s
         assert [turn.action for turn in played[entry.key]] == expected
 
 
-@pytest.mark.parametrize("family", ["qwen3", "granite (scaled)"])
-@pytest.mark.parametrize("way", ["two threads", "in rounds"])
-def test_other_families_and_ways_say_the_same(family: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if way == "in rounds":
-        monkeypatch.setattr(episodes, "can_feed", lambda model: False)
+@pytest.mark.parametrize("family", [*made.FAMILIES, *made.OTHER_CACHES])
+@pytest.mark.parametrize("width", [1, 3])
+def test_every_family_says_the_same(family: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(episodes.cpu, "lanes", lambda most: min(2, most))
+    other = tiny.TinyStudent(made.model(family), tiny.tokenizer())
+    writer = make_writer(other.tokenizer, prompt.COMPACT, "Act.")
+    settings = PlaySettings(max_steps=6, max_tokens=6, width=width)
+    played = by_game(play(other, writer, entries(), settings))
+    for entry in entries():
+        assert [turn.action for turn in played[entry.key]] == from_scratch(other, writer, entry, settings)
+
+
+@pytest.mark.parametrize("family", ["qwen3", "granite (scaled)"])
+def test_turns_in_rounds_say_the_same(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(episodes, "can_feed", lambda model: False)
     other = tiny.TinyStudent(made.model(family), tiny.tokenizer())
     writer = make_writer(other.tokenizer, prompt.COMPACT, "Act.")
     played = by_game(play(other, writer, entries(), SETTINGS))

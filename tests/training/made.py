@@ -57,6 +57,37 @@ FAMILIES: dict[str, dict[str, Any]] = {
     },
 }
 
+OTHER_CACHES: dict[str, dict[str, Any]] = {  # that cannot be gone back in
+    "qwen3_next (hybrid)": {
+        "model_type": "qwen3_next",
+        "head_dim": 8,
+        "linear_num_value_heads": 4,
+        "linear_num_key_heads": 2,
+        "linear_key_head_dim": 8,
+        "linear_value_head_dim": 8,
+        "linear_conv_kernel_dim": 4,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "decoder_sparse_step": 1,
+        "shared_expert_intermediate_size": 32,
+        "mlp_only_layers": [],
+        "moe_intermediate_size": 32,
+        "partial_rotary_factor": 0.5,
+        "full_attention_interval": 2,
+    },
+    "lfm2 (convolutional)": {
+        "model_type": "lfm2",
+        "norm_eps": 1e-5,
+        "conv_bias": False,
+        "conv_L_cache": 3,
+        "block_dim": 32,
+        "block_multiple_of": 32,
+        "block_ffn_dim_multiplier": 1.0,
+        "block_auto_adjust_ff_dim": False,
+        "full_attn_idxs": [1],
+    },
+}
+
 
 def model(family: str = "llama tied", seed: int = 0, blocks: int | None = None) -> Any:
     """Random weights, larger than the usual ones so that contexts matter."""
@@ -64,7 +95,7 @@ def model(family: str = "llama tied", seed: int = 0, blocks: int | None = None) 
     from mlx.utils import tree_map
     from mlx_lm.utils import _get_classes
 
-    config = {**COMMON, **FAMILIES[family], **({} if blocks is None else {"num_hidden_layers": blocks})}
+    config = {**COMMON, **(FAMILIES | OTHER_CACHES)[family], **({} if blocks is None else {"num_hidden_layers": blocks})}
     model_class, args_class = _get_classes(config)
     mx.random.seed(seed)
     made = model_class(args_class.from_dict(config))

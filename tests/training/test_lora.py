@@ -24,6 +24,11 @@ def test_an_unknown_target_is_named_with_those_that_exist():
         chosen_names(made.model(), ("q_proj", "c_attn"))
 
 
+def test_a_rank_no_layer_can_have():
+    with pytest.raises(UsageError, match="--rank is 33, but a layer it is for has 16 features"):
+        add_lora(made.model(), 33, 2.0, 0.0, (), -1, 0)
+
+
 def test_more_blocks_than_there_are():
     with pytest.raises(UsageError, match="--num-layers is 3, the model has 2"):
         add_lora(made.model(), 4, 2.0, 0.0, (), 3, 0)
