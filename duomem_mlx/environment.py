@@ -41,8 +41,8 @@ class Game(Protocol):
 class Environment(Protocol):
     """A world of games. Beyond these names it may offer `kind(task_id)`, `place(task_id)`, `refused(observation)`,
     `cause(episode)`, `normalise(action)`, `shorten(text)`, `commands(texts)` (out of what was told so far),
-    `teacher()`, `varied_teacher(seed)`, `describe(trajectory)` and `parallel_safe`; a game may offer `valid_commands()`, `snapshot()` and
-    `restore(state)`."""
+    `teacher()`, `varied_teacher(seed)`, `describe(trajectory)` and `parallel_safe`; a game may offer
+    `valid_commands()`, `snapshot()` and `restore(state)`."""
 
     name: str
     instructions: str  # how to act: the system text and the action forms

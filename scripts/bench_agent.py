@@ -90,7 +90,9 @@ def turns(options: argparse.Namespace) -> dict[str, Any]:
                     alone = min(timed(Row(), new) for _ in range(3))
                     carried = min(carried, *(again(rows, row, new) for _ in range(2)))
                     at.setdefault(turn, []).append((len(history), len(new), carried, whole, alone))
-        found[style] = {turn: [statistics.median(column) for column in zip(*told)] for turn, told in at.items()}
+        found[style] = {
+            turn: [statistics.median(column) for column in zip(*told, strict=True)] for turn, told in at.items()
+        }
     return found
 
 
@@ -128,7 +130,9 @@ def games(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def table(found: dict[str, Any]) -> str:
-    lines = [f"{'style, turn':16} {'tokens':>7} {'new':>5} {'carried':>9} {'whole':>9} {'ratio':>7} {'new alone':>10} ratio"]
+    lines = [
+        f"{'style, turn':16} {'tokens':>7} {'new':>5} {'carried':>9} {'whole':>9} {'ratio':>7} {'new alone':>10} ratio"
+    ]
     for style, turns_of in found["turns"].items():
         for turn, (length, new, carried, whole, alone) in turns_of.items():
             lines.append(
@@ -138,7 +142,9 @@ def table(found: dict[str, Any]) -> str:
     lines.append(f"\n{'memories':16} {'alone':>14} {'together':>14} {'ratio':>7}  same actions")
     for memories, ways in found["games"].items():
         alone, together = (f"{ways[way]['games_per_minute']:.1f} games/min" for way in ("alone", "together"))
-        lines.append(f"{memories:<16} {alone:>14} {together:>14} {ways['ratio']:6.2f}×  {'yes' if ways['same'] else 'no'}")
+        lines.append(
+            f"{memories:<16} {alone:>14} {together:>14} {ways['ratio']:6.2f}×  {'yes' if ways['same'] else 'no'}"
+        )
     return "\n".join(lines)
 
 

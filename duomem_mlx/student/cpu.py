@@ -132,13 +132,19 @@ def exp2(t: mx.array) -> mx.array:
     return (power.view(mx.int32) + (shifted.view(mx.int32) << 23)).view(mx.float32)
 
 
-@mx.custom_function
 def silu(x: mx.array) -> mx.array:
     """x · sigmoid(x), float32."""
+    y: Any = _silu(x)
+    found: mx.array = y
+    return found
+
+
+@mx.custom_function
+def _silu(x: mx.array) -> mx.array:
     return x * _sigmoid(x)
 
 
-@silu.vjp
+@_silu.vjp
 def _silu_vjp(x: mx.array, cotangent: mx.array, y: mx.array) -> mx.array:
     sigmoid = _sigmoid(x)  # computed again: kept, it would be an eighth of what a row of training takes
     return cotangent * (sigmoid + y * (1 - sigmoid))

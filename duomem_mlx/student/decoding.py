@@ -68,7 +68,7 @@ class Choice:
         if self.allowed is not None:
             at = len(answer)
             left = sorted({one[at] for one in self.allowed if len(one) > at and list(one[:at]) == list(answer)})
-            return left[self._pick(logits[mx.array(left)], at)] if left else int(mx.argmax(logits).item())
+            return left[self._pick(logits[mx.array(left)], at)] if left else _most_likely(logits)
         return self._pick(logits, len(answer))
 
     def instead(self, answer: Sequence[int]) -> list[int] | None:
@@ -86,14 +86,21 @@ class Choice:
         logits = logits.astype(mx.float32)
         if self.decoding.temp > 0:
             key = mx.random.key(int(np.random.SeedSequence([self.decoding.seed, *self.place, at]).generate_state(1)[0]))
-            chosen = int(mx.random.categorical(_nucleus(logits, self.decoding) / self.decoding.temp, key=key).item())
+            drawn: Any = mx.random.categorical(_nucleus(logits, self.decoding) / self.decoding.temp, key=key).item()
+            chosen = int(drawn)
         else:
-            chosen = int(mx.argmax(logits).item())
+            chosen = _most_likely(logits)
         if self.decoding.avoid_refused and self.allowed is None:
             others = mx.where(mx.arange(logits.size) == chosen, -mx.inf, logits)
-            second = int(mx.argmax(others).item())
-            self.margins.append((float((logits[chosen] - logits[second]).item()), second))
+            second = _most_likely(others)
+            margin: Any = (logits[chosen] - logits[second]).item()
+            self.margins.append((float(margin), second))
         return chosen
+
+
+def _most_likely(logits: mx.array) -> int:
+    token: Any = mx.argmax(logits).item()
+    return int(token)
 
 
 def _nucleus(logits: mx.array, decoding: Decoding) -> mx.array:

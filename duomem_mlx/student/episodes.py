@@ -10,20 +10,23 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count, islice
 from typing import Any, Protocol, TypeVar
+from warnings import warn
 
 import mlx.core as mx
 
 from duomem_mlx.environment import Game
-from duomem_mlx.errors import DuomemError, UsageError
+from duomem_mlx.errors import DuomemError, DuomemWarning, UsageError
 from duomem_mlx.prompt import CHAT, COMPACT, Example, Reply
 from duomem_mlx.student import cpu
 from duomem_mlx.student.decoding import ADMISSIBLE, FREE, GRAMMAR, GREEDY, Choice, Decoding
-from duomem_mlx.student.ragged import Row, Rows, can_feed
+from duomem_mlx.student.ragged import TRIED, Row, Rows, can_feed
 from duomem_mlx.student.transcript import Writer
 
 LEAVE_OUT = "Leave them out, or take another model."
+ONE_BY_ONE = "This model cannot compute several games in one pass; they take their turns one after the other."
 NO_ACTION = "There was no action in that answer."
 PASS_TOKENS = 2048  # fed to the model at once; a longer start takes several passes
 ANSWER_TOKENS = {COMPACT: 32, CHAT: 128}  # a line that is an action; a thought and an action
@@ -135,6 +138,7 @@ def play(
     lanes: list[list[_Seat]] = [[] for _ in range(lanes_used)]
     running: dict[Future[list[_Seat]], int] = {}
     with ThreadPoolExecutor(lanes_used) as pool:
+        begin = pool.submit if lanes_used > 1 else _begin_here
         try:
             while True:
                 for number, lane in enumerate(lanes):
@@ -143,7 +147,7 @@ def play(
                     free = settings.width // lanes_used + (number < settings.width % lanes_used) - len(lane)
                     lane.extend(_sit_down(entry, writer, settings, commands) for entry in islice(waiting, free))
                     if lane:
-                        running[pool.submit(answers.advance, tuple(lane))] = number
+                        running[begin(answers.advance, tuple(lane))] = number
                 if not running:
                     return
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -159,6 +163,13 @@ def play(
         finally:
             for future in running:
                 future.cancel()
+
+
+def _begin_here(advance: Callable[..., list[_Seat]], lane: Sequence[_Seat]) -> "Future[list[_Seat]]":
+    """In this thread, where a model's arrays may wait to be computed that no other thread can compute."""
+    future: Future[list[_Seat]] = Future()
+    future.set_result(advance(lane))
+    return future
 
 
 class _Together:
@@ -227,22 +238,34 @@ def share(seats: Sequence[_Fed], room: int = PASS_TOKENS) -> tuple[list[_Fed], l
 
 
 class _InRounds:
-    """Through mlx-lm's batch generator, for models with caches of another kind: all games take a turn together."""
+    """Through mlx-lm's batch generator, for models with caches of another kind: all games take a turn together, or one
+    after the other where the model cannot compute texts of different length in one pass."""
 
     def __init__(self, model: Any, writer: Writer, settings: PlaySettings) -> None:
         from mlx_lm.generate import BatchGenerator
 
-        self._generator = BatchGenerator(
+        self._generator = partial(
+            BatchGenerator,
             model,
             max_tokens=settings.max_tokens,
             stop_tokens=[[token] for token in sorted(writer.stop_tokens)],
             completion_batch_size=settings.width,
             prefill_batch_size=settings.width,
         )
+        self._together = settings.width == 1 or self._can_be_together()
 
     def advance(self, seats: Sequence[_Seat]) -> list[_Seat]:
         started = time.perf_counter()
-        uids = self._generator.insert(
+        for group in [seats] if self._together else [[seat] for seat in seats]:
+            self._answer(group)
+        for seat in seats:
+            seat.pending = []
+            seat.seconds += (time.perf_counter() - started) / len(seats)
+        return list(seats)
+
+    def _answer(self, seats: Sequence[_Seat]) -> None:
+        generator = self._generator()
+        uids = generator.insert(
             [seat.pending for seat in seats],
             caches=[seat.cache for seat in seats],
             samplers=[None if seat.choice is None else _sampler(seat.choice) for seat in seats],
@@ -250,16 +273,23 @@ class _InRounds:
         by_uid = dict(zip(uids, seats, strict=True))
         unfinished = set(uids)
         while unfinished:
-            for response in self._generator.next_generated():
+            for response in generator.next_generated():
                 seat = by_uid[response.uid]
                 seat.answer.append(response.token)
                 if response.finish_reason is not None:
                     seat.cache = response.prompt_cache  # it holds the answer's last token too
                     unfinished.discard(response.uid)
-        for seat in seats:
-            seat.pending = []
-            seat.seconds += (time.perf_counter() - started) / len(seats)
-        return list(seats)
+
+    def _can_be_together(self) -> bool:
+        try:
+            generator = self._generator(max_tokens=1)
+            left = set(generator.insert([[*tokens] * 8 for tokens in TRIED]))
+            while left:
+                left -= {response.uid for response in generator.next_generated()}
+        except ValueError:  # in mlx-lm 0.32.2 gemma2's scores and mask are of different shapes
+            warn(ONE_BY_ONE, DuomemWarning, stacklevel=2)
+            return False
+        return True
 
 
 def _sampler(choice: Choice) -> Callable[[mx.array], mx.array]:

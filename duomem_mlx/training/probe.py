@@ -19,7 +19,7 @@ from duomem_mlx.training.settings import TrainSettings
 
 GPU_TOKENS = 4096  # of a micro-batch; on a CPU rows together gain nothing over rows one by one
 GPU_CACHE = 8  # freed buffers may take an eighth of the budget there
-LADDER = (32, 64, 128, 256, 512)  # tokens of the rows that are tried
+LADDER = (32, 64, 128, 256, 512, 1024)  # tokens of the rows that are tried
 FEW, MORE = 8, 64  # supervised tokens of a trial
 CPU_TRIAL = 2.5e11  # parameters · tokens of a trial there, at most: some seconds. No clock, so that means do not vary
 PLAN_SECONDS = 60.0  # what the heaviest rows of a plan may take at most

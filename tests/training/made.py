@@ -95,7 +95,11 @@ def model(family: str = "llama tied", seed: int = 0, blocks: int | None = None) 
     from mlx.utils import tree_map
     from mlx_lm.utils import _get_classes
 
-    config = {**COMMON, **(FAMILIES | OTHER_CACHES)[family], **({} if blocks is None else {"num_hidden_layers": blocks})}
+    config = {
+        **COMMON,
+        **(FAMILIES | OTHER_CACHES)[family],
+        **({} if blocks is None else {"num_hidden_layers": blocks}),
+    }
     model_class, args_class = _get_classes(config)
     mx.random.seed(seed)
     made = model_class(args_class.from_dict(config))
