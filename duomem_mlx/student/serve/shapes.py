@@ -201,8 +201,8 @@ def told(memories: Sequence[str]) -> dict[str, Any]:
 
 
 def event(value: Mapping[str, Any]) -> bytes:
-    """One event of a stream."""
-    return f"data: {json.dumps(value, ensure_ascii=False)}\n\n".encode()
+    """One event of a stream; in ASCII, for some clients take U+2028 and its like for the end of a line."""
+    return f"data: {json.dumps(value)}\n\n".encode()
 
 
 DONE = b"data: [DONE]\n\n"

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from duomem_mlx.student.serve.app import Asked, unless_gone
-from duomem_mlx.student.serve.shapes import ApiError, told, with_memories
+from duomem_mlx.student.serve.shapes import ApiError, event, told, with_memories
 
 TIMEOUT = httpx2.Timeout(600, connect=10)  # seconds; between two pieces of an answer
 _PASSED_BACK = ("content-type", "retry-after")
@@ -71,21 +71,32 @@ async def _events(asked: Asked, reply: httpx2.Response) -> AsyncIterator[bytes]:
     """The events as they come; those at the end of the answer name the memories."""
     text = ""
     try:
-        async for line in reply.aiter_lines():
-            data = line.removeprefix("data:").strip() if line.startswith("data:") else ""
-            chunk = _json(data.encode()) if data else None
+        async for line in _lines(reply):
+            data = line.removeprefix(b"data:").strip() if line.startswith(b"data:") else b""
+            chunk = _json(data)
             if isinstance(chunk, dict):
                 text += _said(chunk, "delta")
                 choices = chunk.get("choices")
                 if not choices or any(isinstance(c, dict) and c.get("finish_reason") for c in choices):
-                    line = f"data: {json.dumps({**chunk, **told(asked.memories)}, ensure_ascii=False)}"
-            elif data == "[DONE]":
+                    line = f"data: {json.dumps({**chunk, **told(asked.memories)})}\n".encode()
+            elif data == b"[DONE]":
                 await asked.finish(text)
-            yield f"{line}\n".encode()
+            yield line
     except httpx2.HTTPError as error:
-        yield f"data: {json.dumps(_silent(error).body)}\n\n".encode()
+        yield event(_silent(error).body)
     finally:
         await reply.aclose()
+
+
+async def _lines(reply: httpx2.Response) -> AsyncIterator[bytes]:
+    """Lines of bytes, with what ends them; text would be cut at U+2028 and its like, too."""
+    rest = b""
+    async for piece in reply.aiter_bytes():
+        *whole, rest = (rest + piece).split(b"\n")
+        for line in whole:
+            yield line + b"\n"
+    if rest:
+        yield rest
 
 
 def _silent(error: Exception) -> ApiError:

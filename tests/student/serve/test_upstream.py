@@ -15,7 +15,7 @@ from duomem_mlx.student.serve.record import Record
 from duomem_mlx.student.serve.upstream import Upstream
 from tests.student.serve.served import Fixed, serving, student, until
 from tests.student.serve.test_app import HELLO, ask, client, hang_up, sent, streamed, text_of
-from tests.teachers.endpoint import Endpoint
+from tests.teachers.endpoint import FAULTS, Endpoint
 
 IDS = [f"{number:016x}" for number in range(2)]
 
@@ -77,6 +77,28 @@ def test_nobody_behind_is_told() -> None:
         far = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
         with serving(Upstream(far, None, True)) as url, pytest.raises(openai.InternalServerError, match="no answer"):
             ask(url)
+
+
+def test_lines_end_where_they_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "one\u2028two\x85three"
+
+    def speaks(handler: Any) -> None:
+        deltas = [{"role": "assistant"}, *({"content": letter} for letter in said), {}]
+        chunks = [{"choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
+        chunks[-1]["choices"][0]["finish_reason"] = "stop"
+        lines = [f"data: {json.dumps(chunk, ensure_ascii=False)}\n\n" for chunk in chunks]
+        body = "".join([": so it begins\n\n", *lines, "data: [DONE]\n\n"]).encode()
+        handler.send_response(200)
+        handler.send_header("Content-Type", "text/event-stream")
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    monkeypatch.setitem(FAULTS, "speaks", speaks)
+    with Endpoint(lambda number: "speaks") as far, serving(Upstream(far.url, None, True), bank=Fixed()) as url:
+        chunks = streamed(url)
+        assert text_of(chunks) == said
+        assert chunks[-1].duomem == {"memories": IDS}
 
 
 def test_a_server_of_ours_behind_streams_through_and_stops_for_who_has_gone(tmp_path: Path) -> None:
