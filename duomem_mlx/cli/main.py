@@ -30,6 +30,8 @@ COMMANDS = {
     "evaluate": "Play the same games with and without memories and adapter.",
     "serve": "Serve the student, with memories, as OpenAI does.",
     "fuse": "Fuse an adapter into its base, or write it for PEFT.",
+    "publish": "Put an adapter, its memories and its card on the Hub.",
+    "pull": "Fetch a published adapter with its memories, checked.",
     "models": "List the models with a name here; pack one in 4 or 8 bits.",
     "bench": "Measure how quick this machine plays.",
 }

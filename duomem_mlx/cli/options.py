@@ -41,7 +41,7 @@ Adapter = Annotated[
         "--adapter",
         "--adapter-path",
         metavar="ID",
-        help="A name under adapters/, a folder, or none [default: the shipped one].",
+        help="A name under adapters/, a folder, what was pulled, or none [default: the shipped one].",
     ),
 ]
 Memories = Annotated[
@@ -49,7 +49,7 @@ Memories = Annotated[
     typer.Option(
         "--memories",
         metavar="ID",
-        help="A name under memories/, a folder, or none [default: the shipped bank].",
+        help="A name under memories/, a folder, what was pulled, or none [default: the shipped bank].",
     ),
 ]
 K = Annotated[int, typer.Option("--k", "-k", min=0, metavar="N", help="Memories in the prompt.")]

@@ -17,7 +17,7 @@ from duomem_mlx.memory.ranking import Hit as Hit
 from duomem_mlx.memory.ranking import Limits, passing, ranked_hits, spread
 from duomem_mlx.memory.record import Memory, check
 from duomem_mlx.memory.sealed import Sealed, write_sealed
-from duomem_mlx.paths import alone_in, home, shipped
+from duomem_mlx.paths import alone_in, home, pull_hint, pulled, shipped
 
 _ENCODE_ROWS = 64
 
@@ -389,16 +389,20 @@ class Bank:
 
 
 def find_bank(name: str) -> Path:
-    """The folder of the bank that `name` names: a folder, or a name under `memories/` of the package or of the
-    program's own home. Raises UsageError when there is none."""
+    """The folder of the bank that `name` names: a folder, a name under `memories/` of the package or of the program's
+    own home, or a bundle OWNER/NAME that was pulled. Raises UsageError when there is none."""
     folder = Path(name).expanduser()
     if is_bank(folder):
         return folder
-    for found in (shipped("memories", name), home() / "memories" / name if Path(name).name == name else None):
+    bundle = pulled(name)
+    own = home() / "memories" / name if Path(name).name == name else None
+    for found in (shipped("memories", name), own, bundle / "memories" if bundle else None):
         if found is not None and is_bank(found):
             return found
+    if bundle:
+        raise UsageError(f"The bundle {name} has no memories.", "Name another bank, or none.")
     what = f"The folder {folder} holds no bank." if folder.is_dir() else f"There is no bank {name!r}."
-    raise UsageError(what, "Name a folder that `memories build` or `memories export` wrote.")
+    raise UsageError(what, f"Name a folder that `memories build` or `memories export` wrote.{pull_hint(name)}")
 
 
 def is_bank(folder: Path) -> bool:

@@ -9,7 +9,7 @@ from duomem_mlx import prompt
 from duomem_mlx.environment import Environment, Game, find_environment
 from duomem_mlx.errors import UsageError
 from duomem_mlx.models_on_disk import STUDENT
-from duomem_mlx.paths import shipped
+from duomem_mlx.paths import pull_hint, pulled, shipped
 from duomem_mlx.prompt import Example
 from duomem_mlx.student.episodes import Entry, PlaySettings, Turn, play
 from duomem_mlx.student.models import Student, load_student
@@ -90,11 +90,13 @@ def load_agent(
 
 
 def adapter_folder(name: str) -> Path:
-    """Folder of a shipped adapter's name or of a path. Raises UsageError when neither is there."""
+    """Folder of a shipped adapter's name, of a bundle OWNER/NAME that was pulled, or of a path. Raises UsageError when
+    there is none."""
     if (folder := Path(name).expanduser()).is_dir():
         return folder
-    if found := shipped("adapters", name):
+    if found := shipped("adapters", name) or pulled(name):
         return found
     raise UsageError(
-        f"There is no adapter {name!r}.", "Name a folder, one of adapters/, or none; `duomem-mlx train` makes one."
+        f"There is no adapter {name!r}.",
+        f"Name a folder, one of adapters/, or none; `duomem-mlx train` makes one.{pull_hint(name)}",
     )

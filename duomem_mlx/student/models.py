@@ -96,15 +96,27 @@ def load_tokenizer(name: str | None = None) -> Any:
 def base_fingerprint(student: Student) -> dict[str, Any]:
     """What an adapter writes into duomem.json of its base: architecture and tokenizer, by which another base is
     refused, and the weights, another of which are warned of."""
-    config = {**student.config, **student.config.get("text_config", {})}
-    known = {key: config.get(key) for key in ("hidden_size", "num_hidden_layers", "vocab_size")}
-    vocabulary = sorted(student.tokenizer.get_vocab().items())
-    probe = list(student.tokenizer.encode(PROBE, add_special_tokens=False))
+    return _fingerprint(student.config, student.tokenizer, student.identity)
+
+
+def fingerprint_on_disk(name: str | None = None) -> dict[str, Any]:
+    """`base_fingerprint` of the model called `name`, whose weights need not be loaded for it. A model of the Hub's is
+    not fetched. Raises as `load_student` does."""
+    found = locate(name or STUDENT, fetch=False)
+    folder = _folder(found, None)
+    config = dict(read_json(folder / "config.json", "model configuration"))
+    return _fingerprint(config, _tokenizer(folder, config, found.name), found.identity)
+
+
+def _fingerprint(config: dict[str, Any], tokenizer: Any, identity: str) -> dict[str, Any]:
+    inner = {**config, **config.get("text_config", {})}
+    vocabulary = sorted(tokenizer.get_vocab().items())
+    probe = list(tokenizer.encode(PROBE, add_special_tokens=False))
     return {
-        "model_type": student.config.get("model_type"),
-        **known,
+        "model_type": config.get("model_type"),
+        **{key: inner.get(key) for key in ("hidden_size", "num_hidden_layers", "vocab_size")},
         "tokenizer": digest([vocabulary, probe]),
-        "weights": student.identity,
+        "weights": identity,
     }
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from duomem_mlx import paths
 from duomem_mlx.errors import UsageError
-from duomem_mlx.memory import folders
 from duomem_mlx.memory.folders import DATABASE, HEAD, replacing_bank
 from duomem_mlx.paths import alone_in
 
@@ -42,7 +42,7 @@ def test_what_killed_processes_left_is_swept_up_and_nothing_else(tmp_path: Path)
     yours = Path(tempfile.mkdtemp(prefix=".bank.", dir=tmp_path))
     (killed / DATABASE).touch()
     (yours / "letter").touch()
-    before = time.time() - 2 * folders.LEFT_SECONDS
+    before = time.time() - 2 * paths.LEFT_SECONDS
     for old in (killed, busy, yours):
         os.utime(old, (before, before))
     with alone_in(busy):

@@ -1,0 +1,269 @@
+"""Up to a Hub on this machine and down again, and everything that can go wrong on the way up."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import mlx_lm
+import numpy as np
+import pytest
+
+from duomem_mlx.cli import wiring
+from duomem_mlx.environment import find_environment
+from duomem_mlx.errors import UsageError
+from duomem_mlx.hub import bundle
+from duomem_mlx.memory.bank import Bank
+from duomem_mlx.student import adapters
+from duomem_mlx.student.agent import load_agent
+from tests.hub import making, server
+from tests.memory.hashing import HashingEncoder
+
+REPO = f"{server.USER}/tiny-alfworld"
+FILES = {*bundle.LIMITS, ".gitattributes"}
+
+
+def test_what_is_published_is_pulled_and_played_with(hub, call, parts, tmp_path) -> None:
+    found, out, err = call(*making.publishing(parts, REPO))
+    assert found == 0, err
+    assert f"{hub.url}/{REPO}" in out
+    assert f"Next: duomem-mlx pull {REPO}" in err
+    assert set(hub.files(REPO)) == FILES
+    assert hub.repos[REPO].private
+    assert len(hub.repos[REPO].commits) == 2, "the Hub's own and one of ours"
+
+    found, out, err = call("pull", REPO, "--model", parts / "base")
+    assert found == 0, err
+    assert f"duomem-mlx run --model {parts / 'base'} --adapter {REPO} --memories {REPO}" in err
+    folder = tmp_path / "home" / "bundles" / REPO
+    assert wiring.adapter_path(REPO, None) == folder
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == FILES - {".gitattributes"}
+    assert adapters.identity(folder) == adapters.identity(parts / "adapter")
+    with Bank.open(REPO, HashingEncoder()) as pulled, Bank.open(parts / "bank", HashingEncoder()) as own:
+        assert pulled.identity == own.identity
+        assert [hit.memory for hit in pulled.search(making.TASKS[0], 2)] == [
+            hit.memory for hit in own.search(making.TASKS[0], 2)
+        ]
+        agent = load_agent(REPO, pulled, model=str(parts / "base"))
+        game = find_environment("household").open("generated:1")
+        assert len(list(agent.play(game, max_steps=2))) == 2
+    model, _ = mlx_lm.load(str(parts / "base"), adapter_path=str(folder))
+    assert any("lora_a" in name for name, _ in _flat(model.parameters()))
+
+
+def _flat(tree):
+    from mlx.utils import tree_flatten
+
+    return tree_flatten(tree)
+
+
+def test_the_summary_names_the_base_as_the_hub_does(hub, call, parts) -> None:
+    assert call(*making.publishing(parts, REPO))[0] == 0
+    summary = json.loads(hub.files(REPO)["results/summary.json"])
+    assert summary["model"] == making.BASE
+    assert summary["arms"] == json.loads((parts / "results" / "summary.json").read_text())["arms"]
+
+
+def test_a_dry_run_shows_all_of_it_and_sends_nothing(hub, call, parts) -> None:
+    found, out, err = call(*making.publishing(parts, REPO, "--dry-run"))
+    assert found == 0
+    assert not hub.asked
+    for name in bundle.LIMITS:
+        assert name in out
+    assert "base_model: acme/tiny" in out
+    assert "Nothing was sent" in err
+    found, shown, _ = call(*making.publishing(parts, REPO, "--dry-run", "--json"))
+    said = json.loads(shown)
+    assert call(*making.publishing(parts, REPO))[0] == 0
+    held = hub.files(REPO)
+    assert said["card"] == held["README.md"].decode()
+    assert said["files"] == {name: len(held[name]) for name in said["files"]}
+    assert set(said["files"]) == set(bundle.LIMITS)
+    assert said["private"] is True
+
+
+def test_the_same_again_makes_no_commit_and_less_takes_away_what_is_gone(hub, call, parts, tmp_path) -> None:
+    assert call(*making.publishing(parts, REPO))[0] == 0
+    hub.change(REPO, **{"notes.txt": b"mine"})
+    found, _, err = call(*making.publishing(parts, REPO))
+    assert found == 0
+    assert "there already" in err
+    assert len(hub.repos[REPO].commits) == 3
+    words = ["publish", parts / "adapter", "--to", REPO, "--base", making.BASE, "--license", "mit"]
+    found, _, err = call(*words, "--teacher", "Somebody (their licence)")
+    assert found == 0, err
+    assert set(hub.files(REPO)) == {".gitattributes", "notes.txt", "bundle.json", *bundle.NEEDED}
+    assert "Somebody (their licence)" in hub.files(REPO)["README.md"].decode()
+
+
+def test_public_is_said_or_it_is_private(hub, call, parts) -> None:
+    assert call(*making.publishing(parts, REPO, "--public"))[0] == 0
+    assert not hub.repos[REPO].private
+    commits = len(hub.repos[REPO].commits)
+    found, _, err = call(*making.publishing(parts, REPO))
+    assert found == 2
+    assert "everybody can read it" in err
+    assert len(hub.repos[REPO].commits) == commits
+
+
+def test_an_upload_that_breaks_off_is_taken_up_again(hub, call, parts) -> None:
+    hub.drop_uploads = 1
+    assert call(*making.publishing(parts, REPO))[0] == 0
+    assert set(hub.files(REPO)) == FILES
+
+
+@pytest.mark.parametrize("fault", ["upload", "commit"])
+def test_an_upload_that_fails_leaves_nothing_and_works_again(hub, call, parts, fault: str) -> None:
+    hub.drop_uploads = 1000 if fault == "upload" else 0
+    hub.refuse_commits = 503 if fault == "commit" else 0
+    found, _, err = call(*making.publishing(parts, REPO))
+    assert found == 1
+    last = err.strip().splitlines()[-1]
+    assert "Nothing was published; run the same command again." in last
+    assert set(hub.files(REPO)) == {".gitattributes"}
+    hub.drop_uploads = hub.refuse_commits = 0
+    assert call(*making.publishing(parts, REPO))[0] == 0
+    assert set(hub.files(REPO)) == FILES
+
+
+@pytest.mark.parametrize(("stop", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+def test_a_program_that_is_stopped_while_it_uploads_leaves_nothing(hub, call, parts, tmp_path, stop, status) -> None:
+    hub.hold_uploads = threading.Event()
+    env = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
+    words = [sys.executable, "-m", "duomem_mlx", *making.publishing(parts, REPO)]
+    with subprocess.Popen(words, env=env, stderr=subprocess.PIPE, text=True) as process:
+        assert hub.uploading.wait(60)
+        process.send_signal(stop)
+        hub.hold_uploads.set() if stop == signal.SIGKILL else None
+        _, err = process.communicate(timeout=60)
+    hub.hold_uploads.set()
+    hub.hold_uploads = None
+    assert process.returncode == status, err
+    assert status != 130 or err.strip().endswith("duomem-mlx: stopped.")
+    assert set(hub.files(REPO)) == {".gitattributes"}
+    assert call(*making.publishing(parts, REPO))[0] == 0
+    assert set(hub.files(REPO)) == FILES
+
+
+@pytest.mark.parametrize(
+    ("token", "to", "said"),
+    [
+        ("hf_" + "wrongtoken" * 3, REPO, "does not take the token"),
+        (server.TOKEN, "bob/tiny", "may not write to bob/tiny"),
+        ("", REPO, "no token for the Hub"),
+    ],
+)
+def test_a_token_that_does_not_do_is_told_in_one_sentence(hub, call, parts, monkeypatch, token, to, said) -> None:
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)
+    else:
+        monkeypatch.delenv("HF_TOKEN")
+    found, out, err = call(*making.publishing(parts, to))
+    assert found in (1, 2)
+    assert said in err
+    assert "hf auth login" in err
+    assert server.TOKEN not in out + err
+    assert "wrongtoken" not in out + err
+    assert len(err.strip().splitlines()) <= 2
+    assert not hub.repos
+
+
+def test_without_a_network_or_with_the_cable_pulled(hub, call, parts, monkeypatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    for words in (making.publishing(parts, REPO), ["pull", REPO]):
+        found, _, err = call(*words)
+        assert found == 1
+        assert "HF_HUB_OFFLINE" in err
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    for words in (making.publishing(parts, REPO), ["pull", REPO]):
+        found, _, err = call(*words)
+        assert found == 1
+        assert "The Hub cannot be reached" in err
+
+
+@pytest.mark.parametrize("name", ["tiny", "ann/../tiny", "/ann/tiny", "ann/tiny/x", "ann/..", "ann/-x", "ann/a--b", ""])
+def test_a_name_that_the_hub_cannot_have_is_refused(hub, call, parts, name: str) -> None:
+    for words in (making.publishing(parts, name), ["pull", name]):
+        found, _, err = call(*words)
+        assert found == 2
+        assert "OWNER/NAME" in err
+    assert not hub.asked
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"--results": "none there"}, "no summary of results"),
+        ({"--memories": None}, "made with some memories"),
+        ({"--memories": "gone"}, "no bank 'gone'"),
+        ({"--base": None}, "--base OWNER/NAME"),
+        ({"--base": "just-a-name"}, "--base OWNER/NAME"),
+        ({"--license": None}, "--license"),
+    ],
+)
+def test_what_is_lacking_for_a_card_is_asked_for(hub, call, parts, change, said: str) -> None:
+    words = making.publishing(parts, REPO)
+    for option, value in change.items():
+        place = words.index(option)
+        words[place : place + 2] = [option, value] if value else []
+    found, _, err = call(*words)
+    assert found == 2, err
+    assert said in err
+    assert not hub.asked
+
+
+def test_results_of_another_adapter_are_refused(hub, call, parts, tmp_path) -> None:
+    other = making.save_adapter(tmp_path / "other", str(parts / "base"), rank=2)
+    words = making.publishing(parts, REPO)
+    words[1] = str(other)
+    found, _, err = call(*words)
+    assert (found, "are of another adapter" in err) == (2, True)
+
+
+def test_a_teacher_with_a_licence_of_its_own_is_to_be_named(hub, call, parts, tmp_path) -> None:
+    from dataclasses import replace
+
+    from tests.memory.hashing import memory
+
+    with Bank.create(tmp_path / "bank", HashingEncoder()) as bank:
+        one = memory()
+        bank.add([replace(one, source=replace(one.source, teacher="acme/big"))])
+    words = ["publish", parts / "adapter", "--memories", tmp_path / "bank", "--to", REPO, "--base", making.BASE]
+    found, _, err = call(*words, "--license", "mit", "--dry-run")
+    assert found == 2
+    assert "acme/big" in err
+    found, out, _ = call(*words, "--license", "mit", "--dry-run", "--teacher", "acme/big (acme's licence)")
+    assert found == 0
+    assert "- **Teacher**: acme/big (acme's licence)." in out
+
+
+def test_what_was_not_pulled_says_how_to_pull_it(hub) -> None:
+    for ask in (lambda: wiring.adapter_path("ann/gone", None), lambda: wiring.bank_folder("ann/gone")):
+        with pytest.raises(UsageError, match="duomem-mlx pull ann/gone"):
+            ask()
+
+
+def test_a_bundle_without_memories_says_so(hub, call, parts) -> None:
+    words = ["publish", parts / "adapter", "--to", REPO, "--base", making.BASE, "--license", "mit"]
+    assert call(*words, "--teacher", "search")[0] == 0
+    found, _, err = call("pull", REPO)
+    assert found == 0, err
+    assert f"--adapter {REPO} --memories none" in err
+    assert f"Its base {making.BASE} is not on this machine" in err
+    with pytest.raises(UsageError, match="has no memories"):
+        wiring.bank_folder(REPO)
+
+
+def test_no_vector_is_lost_on_the_way(hub, call, parts, tmp_path) -> None:
+    assert call(*making.publishing(parts, REPO))[0] == 0
+    assert call("pull", REPO, "--out", tmp_path / "out")[0] == 0
+    with Bank.open(parts / "bank") as own:
+        own.export(tmp_path / "own")
+    for name in ("memories.jsonl", "vectors.npy"):
+        assert (tmp_path / "out" / "memories" / name).read_bytes() == (tmp_path / "own" / name).read_bytes()
+    assert np.load(tmp_path / "out" / "memories" / "vectors.npy").shape == (3, 32)
