@@ -24,7 +24,7 @@ KEYS = {what: re.compile(pattern) for what, pattern in _KEYS.items()}
 # A slash after a letter or a digit is a fraction, a game's id or an address's path.
 PATHS = re.compile(
     r"(?<![\w/.~-])/(?!/)[\w.@+~-]+(?:/[\w.@+~-]+)+"  # two names at least
-    r"|(?<![\w/.])~/[\w.]|\bfile://|(?<!\w)[A-Za-z]:\\+\w"
+    r"|(?<![\w/.])~/[\w.][\w./@+~-]*|\bfile://[\w./@+~-]*|(?<!\w)[A-Za-z]:\\+\w[\w.\\-]*"
 )
 SECRET_NAMES = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$")  # of environment variables
 SHORTEST = 8  # a shorter value of such a variable is a word that may stand anywhere
@@ -74,7 +74,7 @@ def _fault(line: str, home: str, secrets: Iterable[str]) -> str | None:
     if home != "/" and re.search(rf"{re.escape(home)}(?![\w.-])", line):
         return f"the home folder of this machine ({home})"
     if found := PATHS.search(line):
-        return f"a path of a machine ({line[found.start() : found.start() + 60].split()[0]})"
+        return f"a path of a machine ({found.group()[:80]})"
     return None
 
 

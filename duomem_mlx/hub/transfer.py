@@ -82,10 +82,12 @@ def publish(folder: Path, names: Sequence[str], repo: str, public: bool) -> Publ
         if not info.private and not public:
             raise UsageError(f"{repo} is there and everybody can read it.", "Add --public, or choose another --to.")
         there = {sibling.rfilename for sibling in info.siblings or ()}
-        operations: list[Any] = [CommitOperationAdd(name, folder / name) for name in names]
-        operations += [CommitOperationDelete(name) for name in sorted(there & set(LIMITS) - set(names))]
+        additions = [CommitOperationAdd(name, folder / name) for name in names]
+        for addition in additions:  # large ones go ahead, one by one: Ctrl-C would wait for threads
+            api.preupload_lfs_files(repo, [addition], free_memory=False)
+        gone = [CommitOperationDelete(name) for name in sorted(there & set(LIMITS) - set(names))]
         message = f"Bundle of duomem-mlx {__version__}"
-        commit = api.create_commit(repo, operations, commit_message=message, parent_commit=info.sha)
+        commit = api.create_commit(repo, [*additions, *gone], commit_message=message, parent_commit=info.sha)
     return Published(f"{api.endpoint}/{repo}", commit.oid, bool(info.private), commit.oid != info.sha)
 
 
