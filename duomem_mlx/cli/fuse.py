@@ -126,7 +126,10 @@ def free(folder: Path, mark: str, command: str, made_of: dict[str, Any], overwri
     if overwrite:
         return True
     if any(found.get(name) != value for name, value in made_of.items()):
-        raise UsageError(f"{folder} holds another model or adapter.", "Choose another --out, or add --overwrite.")
+        raise UsageError(
+            f"{folder} holds what {command} made of something else, or otherwise.",
+            "Choose another --out, or add --overwrite.",
+        )
     return False
 
 

@@ -12,7 +12,7 @@ from duomem_mlx.training.rows import Epoch, Row
 from duomem_mlx.training.settings import TrainSettings
 
 STEPS = 20
-TOKENS = 24
+TOKENS = 16
 SETTINGS = TrainSettings(rank=4, batch_size=1, iters=STEPS, held_out=0.0, save_every=10 * STEPS)
 
 

@@ -10,6 +10,7 @@ from duomem_mlx.doctor.checks import ABSENT, FAIL, OK, Check
 from duomem_mlx.environment import find_environment
 from duomem_mlx.student import episodes
 from duomem_mlx.student import selftest as student_selftest
+from duomem_mlx.student.models import load_student
 from duomem_mlx.training import selftest as training_selftest
 
 from ..student.test_models import save_base
@@ -72,3 +73,20 @@ def test_logits_are_compared_by_their_spread() -> None:
     assert (same.apart, same.agreed) == (0, 1)
     other = student_selftest.compared(one + mx.array([[0.0, 0.0, 0.0], [-2.0, 0.0, 0.0]]), one)
     assert (other.apart, other.agreed) == (0.5, 0.5)
+
+
+def test_both_devices_are_asked_for_the_same_logits(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load_student(base, dtype="float32").model
+    if mx.default_device().type == mx.cpu:  # it stands in for a GPU
+        device = mx.Device(mx.gpu, 0)
+        monkeypatch.setattr(mx, "default_device", lambda: device)
+        monkeypatch.setattr(mx, "gpu", mx.cpu)
+    try:
+        found = student_selftest.gpu_beside_cpu(model)
+    finally:
+        monkeypatch.undo()
+        if mx.default_device().type == mx.cpu:
+            mx.disable_compile()
+    assert found is not None
+    assert found.apart < selftest.MOST_APART
+    assert found.agreed > 0.9
