@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from duomem_mlx.errors import DuomemError, UsageError
-from duomem_mlx.evaluation.statistics import discordant, mcnemar, wilson
+from duomem_mlx.evaluation.causes import Cause, failures
+from duomem_mlx.evaluation.statistics import discordant, interaction, mcnemar, paired_difference, wilson
 from duomem_mlx.paths import write_json
 from duomem_mlx.trajectory import Episode, episode_from_record, to_record
+
+AXES = ("base", "memories", "adapter", "duomem")  # neither, the context's, the parameters', both
 
 
 def episode_path(folder: Path, arm: str, seed: int, game: str) -> Path:
@@ -46,9 +49,9 @@ def read_episode(path: Path) -> Episode:
     return episode_from_record(record, f"The episode {path}")
 
 
-def arm_figures(episodes: Sequence[Episode], max_steps: int) -> dict[str, Any]:
+def arm_figures(episodes: Sequence[Episode], max_steps: int, cause: Cause | None = None) -> dict[str, Any]:
     """The figures of one arm and seed. In `steps_mean` a game not won counts `max_steps`; seconds and tokens are
-    means a game."""
+    means a game; `cause` is the environment's own word for why a game was not won."""
     won = [episode for episode in episodes if episode.won]
     by_type: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for episode in episodes:
@@ -76,11 +79,17 @@ def arm_figures(episodes: Sequence[Episode], max_steps: int) -> dict[str, Any]:
         "ends": dict(sorted(ends.items())),
         "flags": dict(sorted(flags.items())),
         "by_type": dict(sorted(by_type.items())),
+        **failures(episodes, cause),
     }
 
 
 def summarise(
-    folder: Path, games: Collection[str], header: Mapping[str, Any], max_steps: int, order: Sequence[str]
+    folder: Path,
+    games: Collection[str],
+    header: Mapping[str, Any],
+    max_steps: int,
+    order: Sequence[str],
+    cause: Cause | None = None,
 ) -> dict[str, Any]:
     """Read the episodes of `games`, write `summary.json`, and give back what `evaluate --json` prints. Arms stand in
     `order`."""
@@ -88,9 +97,9 @@ def summarise(
     arms = {}
     for label in sorted(episodes, key=lambda name: (order.index(name) if name in order else len(order), name)):
         seeds = episodes[label]
-        arms[label] = arm_figures(seeds[min(seeds)], max_steps)
+        arms[label] = arm_figures(seeds[min(seeds)], max_steps, cause)
     compare_with_base(arms, episodes)
-    summary = {"format": 1, "games": len(games), **header, "arms": arms}
+    summary = {"format": 1, "games": len(games), **header, "arms": arms, "paired": paired(episodes, list(arms))}
     write_json(folder / "summary.json", summary)
     return summary
 
@@ -110,6 +119,37 @@ def compare_with_base(arms: dict[str, dict[str, Any]], episodes: Mapping[str, Ma
                 "p": p,
                 "better": bool(arm_only > base_only and p < 0.05),
             }
+
+
+def paired(
+    episodes: Mapping[str, Mapping[int, Sequence[Episode]]], labels: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Every two arms on the games that both played, "first against second": games won by one alone, exact p, and the
+    difference of success (second less first) with its 95% interval; and "interaction", where the four arms are there:
+    what both axes give together over the sum of what each gives alone."""
+    verdicts = {label: _verdicts(episodes[label]) for label in labels}
+    found: dict[str, dict[str, Any]] = {}
+    for place, first in enumerate(labels):
+        for second in labels[place + 1 :]:
+            both = verdicts[first].keys() & verdicts[second].keys()
+            if not both:
+                continue
+            first_only, second_only = discordant(verdicts[first], verdicts[second])
+            difference, low, high = paired_difference(first_only, second_only, len(both))
+            found[f"{first} against {second}"] = {
+                "games": len(both),
+                "first_only": first_only,
+                "second_only": second_only,
+                "p": mcnemar(first_only, second_only),
+                "difference": round(difference, 4),
+                "difference95": [round(low, 4), round(high, 4)],
+            }
+    four = [verdicts[label] for label in AXES if label in verdicts]
+    if len(four) == len(AXES):
+        games = sorted(set.intersection(*(set(of_arm) for of_arm in four)))
+        value, low, high = interaction([[of_arm[game] for of_arm in four] for game in games])
+        found["interaction"] = {"games": len(games), "value": round(value, 4), "value95": [round(low, 4), round(high, 4)]}
+    return found
 
 
 def table_rows(summary: Mapping[str, Any]) -> list[list[str]]:

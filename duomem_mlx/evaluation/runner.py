@@ -48,7 +48,8 @@ def evaluate(
     """
     run_teacher(run)
     run_arms(run, arms, agent_for, progress)
-    return summarise(run.folder, run.games, header or {}, run.settings.max_steps, [*ARMS, TEACHER])
+    cause = getattr(run.environment, "cause", None)
+    return summarise(run.folder, run.games, header or {}, run.settings.max_steps, [*ARMS, TEACHER], cause)
 
 
 def run_arms(run: Run, arms: Sequence[Arm], agent_for: Callable[[bool], Agent], progress: Progress) -> None:

@@ -1,5 +1,6 @@
 """What can be said of success rates: intervals, and paired comparison of arms on the same games."""
 
+from collections.abc import Sequence
 from math import comb, sqrt
 
 Z95 = 1.959963984540054  # two-sided 95% quantile of the normal distribution
@@ -34,3 +35,26 @@ def discordant(first: dict[str, bool], second: dict[str, bool]) -> tuple[int, in
         sum(first[game] and not second[game] for game in both),
         sum(second[game] and not first[game] for game in both),
     )
+
+
+def paired_difference(only_first: int, only_second: int, games: int) -> tuple[float, float, float]:
+    """The second arm's success less the first's on the same games, with its 95% interval: Wald's with half a game added
+    to each of the four cells (A. Agresti and Y. Min, 2005), which keeps its level for few games too. Raises ValueError
+    when the games are fewer than those that the two differ in, or none."""
+    if games < max(1, only_first + only_second):
+        raise ValueError(f"{games} games cannot hold {only_first} and {only_second}")
+    first, second, total = only_first + 0.5, only_second + 0.5, games + 2
+    centre = (second - first) / total
+    half = Z95 * sqrt(first + second - (second - first) ** 2 / total) / total
+    return (only_second - only_first) / games, max(-1.0, centre - half), min(1.0, centre + half)
+
+
+def interaction(games: Sequence[Sequence[bool]]) -> tuple[float, float, float]:
+    """What both axes give beyond the sum of what each gives, with its 95% interval (normal, of the mean over the
+    games). Each game: won with neither, with the first, with the second, with both. Raises ValueError for none."""
+    if not games:
+        raise ValueError("there are no games")
+    each = [both - first - second + neither for neither, first, second, both in games]
+    mean = sum(each) / len(each)
+    spread = sqrt(sum((one - mean) ** 2 for one in each) / max(1, len(each) - 1) / len(each))
+    return mean, mean - Z95 * spread, mean + Z95 * spread

@@ -155,6 +155,12 @@ class Household:
 
         return cast(Teacher, SearchTeacher(habits=Habits(seed)))
 
+    def cause(self, episode: Trajectory) -> str | None:
+        """Why a game was not won; None where that cannot be said."""
+        from duomem_mlx.household.causes import cause
+
+        return cause(episode)
+
     def describe(self, trajectory: Trajectory) -> str:
         """A script of what was done, in roles instead of numbers."""
         from duomem_mlx.household.teacher.script import describe

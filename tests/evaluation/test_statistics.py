@@ -1,8 +1,9 @@
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from duomem_mlx.evaluation.statistics import discordant, mcnemar, wilson
+from duomem_mlx.evaluation.statistics import discordant, interaction, mcnemar, paired_difference, wilson
 
 stats = pytest.importorskip("scipy.stats", reason="scipy is the reference")
 
@@ -28,3 +29,42 @@ def test_what_is_no_rate_is_refused(won: int, games: int) -> None:
 
 def test_only_games_that_both_played_are_compared() -> None:
     assert discordant({"a": True, "b": False, "c": True}, {"a": False, "b": True, "d": True}) == (1, 1)
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(1, 200))
+def test_the_paired_interval_is_scipys_of_the_table_with_half_a_game_in_each_cell(first, second, same) -> None:
+    games = first + second + same
+    difference, low, high = paired_difference(first, second, games)
+    values = np.array([-1.0] * (2 * first + 1) + [1.0] * (2 * second + 1) + [0.0] * (2 * same + 2))  # doubled
+    centre, spread = values.mean(), values.std() / np.sqrt(games + 2)
+    assert difference == pytest.approx((second - first) / games)
+    assert (low, high) == pytest.approx(np.clip(stats.norm.interval(0.95, centre, spread), -1, 1), abs=1e-9)
+
+
+@pytest.mark.parametrize("rates", [(0.1, 0.1), (0.5, 0.7), (0.02, 0.9)])
+def test_the_paired_interval_holds_the_truth_as_often_as_it_says(rates) -> None:
+    rng = np.random.default_rng(0)
+    truth = rates[1] - rates[0]
+    held = 0
+    for _ in range(1000):
+        both = rng.random((2, 60)) < np.array(rates)[:, None]
+        _, low, high = paired_difference(int((both[0] & ~both[1]).sum()), int((both[1] & ~both[0]).sum()), 60)
+        held += low <= truth <= high
+    assert held >= 930
+
+
+@given(st.lists(st.tuples(*[st.booleans()] * 4), min_size=2, max_size=150))
+def test_the_interaction_is_the_mean_of_each_games_own(games) -> None:
+    value, low, high = interaction(games)
+    each = np.array([both - first - second + neither for neither, first, second, both in games], float)
+    assert value == pytest.approx(each.mean())
+    assert (low + high) / 2 == pytest.approx(value)
+    assert (high - low) / 2 == pytest.approx(stats.norm.ppf(0.975) * stats.sem(each), abs=1e-9)
+
+
+@pytest.mark.parametrize("games", [0, 3])
+def test_a_table_that_cannot_be_is_refused(games) -> None:
+    with pytest.raises(ValueError):
+        paired_difference(2, 2, games)
+    with pytest.raises(ValueError):
+        interaction([])
