@@ -1,5 +1,6 @@
 """Playing a set of games in several arms, each episode on disk as soon as it is over."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from duomem_mlx.environment import Environment, Game, teacher_of
 from duomem_mlx.evaluation.arms import ARMS, TEACHER, Arm
+from duomem_mlx.evaluation.claims import Claims, claims_in
 from duomem_mlx.evaluation.growing import Learning, episode_name, growing_bank, learn_from, unlearnt
-from duomem_mlx.evaluation.results import finished_games, summarise, write_episode
+from duomem_mlx.evaluation.results import episode_path, finished_games, summarise, write_episode
 from duomem_mlx.student.agent import Agent, examples, recalled
 from duomem_mlx.student.episodes import Entry, PlaySettings, Turn, play
 from duomem_mlx.teachers.record import attempt
@@ -17,6 +19,7 @@ from duomem_mlx.trajectory import Episode, PlayedStep
 if TYPE_CHECKING:
     from duomem_mlx.memory.bank import Bank, Hit
 
+WAIT_SECONDS = 1.0  # until it is looked again whether others have left something to play
 Progress = Callable[[int, int, str], None]  # games over, games in all, what is going on
 
 
@@ -53,36 +56,63 @@ def evaluate(
 
 
 def run_arms(run: Run, arms: Sequence[Arm], agent_for: Callable[[bool], Agent], progress: Progress) -> None:
-    """Play what is not on disk yet. `agent_for(adapter)` gives the student with or without its adapter; it is asked
-    once each, the bare student first."""
+    """Play what is not on disk yet and nobody else plays, until all of it is on disk. `agent_for(adapter)` gives the
+    student with or without its adapter; it is asked when the first game is there for it, the bare student first."""
     jobs = [
         (arm, k, arm.label(k, run.ks[0]))
         for arm in sorted(arms, key=lambda arm: arm.adapter)
         for k in (run.ks if arm.memories != "none" else run.ks[:1])
     ]
     total = len(jobs) * len(run.games)
-    done = 0
     agent: Agent | None = None
     adapted: bool | None = None  # whether the agent that is loaded has its adapter
-    for arm, k, label in jobs:
-        finished = finished_games(run.folder, label, run.seed)
-        left = [game for game in run.games if game.replace("/", "__") not in finished]
-        done += len(run.games) - len(left)
-        progress(done, total, label)
-        if not (left or behind(run, arm, k, label)):
-            continue
-        if agent is None or arm.adapter != adapted:
-            agent = None  # one student in memory at a time
-            agent, adapted = agent_for(arm.adapter), arm.adapter
-        for _ in play_and_learn(run, arm, k, label, left, agent):
-            done += 1
-            progress(done, total, label)
+
+    def done() -> int:
+        return total - sum(len(left_of(run, label)) for _, _, label in jobs)
+
+    with claims_in(run.folder) as claims:
+        while open_jobs := [job for job in jobs if left_of(run, job[2]) or behind(run, *job)]:
+            played = 0
+            for arm, k, label in open_jobs:
+                progress(done(), total, label)
+                games = left_of(run, label)
+                if not any_free(run, arm, k, label, games, claims):
+                    continue
+                if agent is None or arm.adapter != adapted:
+                    agent = None  # one student in memory at a time
+                    agent, adapted = agent_for(arm.adapter), arm.adapter
+                for _ in play_and_learn(run, arm, k, label, games, agent, claims):
+                    played += 1
+                    progress(done(), total, label)
+                claims.release_all()
+            if not played and any(left_of(run, label) for _, _, label in jobs):
+                time.sleep(WAIT_SECONDS)  # others are at what is left; whoever of them ends leaves it to us
+    progress(total, total, "")
 
 
-def play_and_learn(run: Run, arm: Arm, k: int, label: str, games: Sequence[str], agent: Agent) -> Iterator[Episode]:
+def left_of(run: Run, label: str) -> list[str]:
+    """The games of an arm that are not on disk."""
+    finished = finished_games(run.folder, label, run.seed)
+    return [game for game in run.games if game.replace("/", "__") not in finished]
+
+
+def any_free(run: Run, arm: Arm, k: int, label: str, games: Sequence[str], claims: Claims) -> bool:
+    """Whether there is something to play that nobody else plays; it is then claimed."""
+    if grows(run, arm, k):  # what an arm learns follows from the order of its games
+        return claims.take(claim_name(run, label, "whole"))
+    return any(claims.take(claim_name(run, label, game)) for game in games)
+
+
+def claim_name(run: Run, label: str, game: str) -> str:
+    return f"{label}/{run.seed}/{game}"
+
+
+def play_and_learn(
+    run: Run, arm: Arm, k: int, label: str, games: Sequence[str], agent: Agent, claims: Claims
+) -> Iterator[Episode]:
     """As `play_arm`; where the arm's bank grows, one game after the other, each learnt from before the next."""
     if run.learning is None or run.bank is None or not grows(run, arm, k):
-        yield from play_arm(run, arm, k, label, games, agent)
+        yield from play_arm(run, arm, k, label, games, agent, claims)
         return
     with growing_bank(run.folder, label, run.seed, run.bank) as bank:
         for name, episode in unlearnt(run.folder, label, run.seed, run.games, bank):
@@ -106,14 +136,22 @@ def behind(run: Run, arm: Arm, k: int, label: str) -> bool:
         return any(True for _ in unlearnt(run.folder, label, run.seed, run.games, bank))
 
 
-def play_arm(run: Run, arm: Arm, k: int, label: str, games: Sequence[str], agent: Agent) -> Iterator[Episode]:
-    """Play games of one arm together; each episode is written, then yielded, as its game ends."""
+def play_arm(
+    run: Run, arm: Arm, k: int, label: str, games: Sequence[str], agent: Agent, claims: Claims | None = None
+) -> Iterator[Episode]:
+    """Play games of one arm together; each episode is written, then yielded, as its game ends. With `claims`, those
+    that nobody else plays or has played meanwhile."""
     open_games: dict[str, tuple[Game, Sequence[Hit]]] = {}
     openings: dict[str, str] = {}
     turns: dict[str, list[Turn]] = {}
 
     def entries() -> Iterator[Entry]:
         for task_id in games:
+            if claims is not None and not claims.take(claim_name(run, label, task_id)):
+                continue
+            if claims is not None and episode_path(run.folder, label, run.seed, task_id).is_file():
+                claims.release(claim_name(run, label, task_id))
+                continue
             game = run.environment.open(task_id)
             hits = recall(run, arm, k, game)
             open_games[task_id] = game, hits
@@ -132,6 +170,8 @@ def play_arm(run: Run, arm: Arm, k: int, label: str, games: Sequence[str], agent
         opening = openings.pop(turn.key)
         episode = episode_of(run.environment, label, k, game, opening, turns.pop(turn.key), hits, agent)
         write_episode(run.folder, run.seed, episode)
+        if claims is not None:
+            claims.release(claim_name(run, label, turn.key))
         yield episode
 
 
@@ -194,10 +234,9 @@ def run_teacher(run: Run) -> bool:
     """The ceiling: the environment's own teacher on the same games. False when it has none."""
     if getattr(run.environment, "teacher", None) is None:
         return False
-    finished = finished_games(run.folder, TEACHER, run.seed)
-    for task_id in run.games:
-        if task_id.replace("/", "__") in finished:
-            continue
+    for task_id in left_of(run, TEACHER):
+        if episode_path(run.folder, TEACHER, run.seed, task_id).is_file():
+            continue  # another process was here; the same teacher plays the same
         found = attempt(
             run.environment, task_id, teacher_of(run.environment), {"kind": TEACHER}, run.settings.max_steps
         )
