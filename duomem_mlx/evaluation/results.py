@@ -121,9 +121,7 @@ def compare_with_base(arms: dict[str, dict[str, Any]], episodes: Mapping[str, Ma
             }
 
 
-def paired(
-    episodes: Mapping[str, Mapping[int, Sequence[Episode]]], labels: Sequence[str]
-) -> dict[str, dict[str, Any]]:
+def paired(episodes: Mapping[str, Mapping[int, Sequence[Episode]]], labels: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Every two arms on the games that both played, "first against second": games won by one alone, exact p, and the
     difference of success (second less first) with its 95% interval; and "interaction", where the four arms are there:
     what both axes give together over the sum of what each gives alone."""
@@ -148,7 +146,11 @@ def paired(
     if len(four) == len(AXES):
         games = sorted(set.intersection(*(set(of_arm) for of_arm in four)))
         value, low, high = interaction([[of_arm[game] for of_arm in four] for game in games])
-        found["interaction"] = {"games": len(games), "value": round(value, 4), "value95": [round(low, 4), round(high, 4)]}
+        found["interaction"] = {
+            "games": len(games),
+            "value": round(value, 4),
+            "value95": [round(low, 4), round(high, 4)],
+        }
     return found
 
 
