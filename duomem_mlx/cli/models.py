@@ -81,8 +81,8 @@ def convert_model(
 ) -> None:
     """Pack a model in 4 or 8 bits a weight.
 
-    It takes less memory. The folder opens with --model and in mlx-lm, and takes the adapters of the whole model as
-    they are. A CPU plays it at a bearable speed only with scales in float32.
+    It takes less memory; a CPU plays it slower than the whole model. The folder opens with --model and in mlx-lm, and
+    takes the adapters of the whole model as they are.
     """
     from duomem_mlx.cli.fuse import free
     from duomem_mlx.errors import UsageError

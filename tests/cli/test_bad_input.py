@@ -11,7 +11,6 @@ from types import SimpleNamespace
 import pytest
 
 from duomem_mlx import models_on_disk, paths
-from duomem_mlx.cli import main
 
 from ..student.test_models import save_adapter, save_base
 
@@ -21,20 +20,6 @@ GENERATED = "generated:1:2"
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
     return save_base(tmp_path / "base")
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> object:
-    """Status, standard output and standard error of a call."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["duomem-mlx", *map(str, words)])
-        status = main.status(main.app)
-        printed = capsys.readouterr()
-        assert "Traceback" not in printed.err
-        return status, printed.out, printed.err
-
-    return run
 
 
 @pytest.mark.parametrize(
