@@ -10,7 +10,7 @@ import re
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -60,6 +60,9 @@ class Hub(ThreadingHTTPServer):
         self.drop_uploads = 0  # so many uploads break off in the middle
         self.hold_uploads: threading.Event | None = None  # an upload waits for this, half read
         self.uploading = threading.Event()
+        self.hold_downloads: threading.Event | None = None  # so does the download of a large file
+        self.downloading = threading.Event()
+        self.upon_upload: Callable[[], object] = lambda: None
         self.refuse_commits = 0  # HTTP status of the commit
         self.sizes: dict[str, int] = {}  # what the listing says where it lies
         self.sent: dict[str, bytes] = {}  # what goes out where it is not what was committed
@@ -133,6 +136,7 @@ class Handler(BaseHTTPRequestHandler):
         if hashlib.sha256(data).hexdigest() != oid:
             return self.refuse(400, "not that object")
         self.server.lfs[oid] = data
+        self.server.upon_upload()
         return self.answer({})
 
     def do_HEAD(self) -> None:
@@ -145,6 +149,9 @@ class Handler(BaseHTTPRequestHandler):
         if path.startswith("/lfs/"):
             if "Authorization" in self.headers:
                 return self.refuse(400, "a token was given away")
+            self.server.downloading.set()
+            if self.server.hold_downloads is not None:
+                self.server.hold_downloads.wait(30)
             return self.send(200, self.server.lfs[path.rpartition("/")[2]])
         found = API.fullmatch(path)
         repo = self.readable(found[1]) if found else None

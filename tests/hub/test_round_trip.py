@@ -128,22 +128,61 @@ def test_an_upload_that_fails_leaves_nothing_and_works_again(hub, call, parts, f
     assert set(hub.files(REPO)) == FILES
 
 
-@pytest.mark.parametrize(("stop", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
-def test_a_program_that_is_stopped_while_it_uploads_leaves_nothing(hub, call, parts, tmp_path, stop, status) -> None:
-    hub.hold_uploads = threading.Event()
+def stopped(hub, words, stop: signal.Signals, begun: threading.Event, held: threading.Event) -> tuple[int, str]:
+    """Status and standard error of a program that is stopped in the middle of what `held` holds up."""
     env = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
-    words = [sys.executable, "-m", "duomem_mlx", *making.publishing(parts, REPO)]
-    with subprocess.Popen(words, env=env, stderr=subprocess.PIPE, text=True) as process:
-        assert hub.uploading.wait(60)
+    command = [sys.executable, "-m", "duomem_mlx", *map(str, words)]
+    with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert begun.wait(60)
         process.send_signal(stop)
         _, err = process.communicate(timeout=20)  # it does not wait for what hangs
-    hub.hold_uploads.set()
-    hub.hold_uploads = None
-    assert process.returncode == status, err
+    held.set()
+    return process.returncode, err
+
+
+STOPS = pytest.mark.parametrize(("stop", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+
+
+@STOPS
+def test_a_program_that_is_stopped_while_it_uploads_leaves_nothing(hub, call, parts, stop, status) -> None:
+    hub.hold_uploads = threading.Event()
+    found, err = stopped(hub, making.publishing(parts, REPO), stop, hub.uploading, hub.hold_uploads)
+    assert found == status, err
     assert status != 130 or err.strip().endswith("duomem-mlx: stopped.")
     assert set(hub.files(REPO)) == {".gitattributes"}
     assert call(*making.publishing(parts, REPO))[0] == 0
     assert set(hub.files(REPO)) == FILES
+
+
+@STOPS
+def test_a_program_that_is_stopped_while_it_pulls_leaves_what_was_there(
+    hub, call, parts, tmp_path, stop, status
+) -> None:
+    assert call(*making.publishing(parts, REPO))[0] == 0
+    assert call("pull", REPO)[0] == 0
+    folder = tmp_path / "home" / "bundles" / REPO
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    hub.downloading.clear()
+    hub.hold_downloads = threading.Event()
+    found, err = stopped(hub, ["pull", REPO], stop, hub.downloading, hub.hold_downloads)
+    assert found == status, err
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    left = [path for path in folder.parent.iterdir() if path != folder]
+    assert len(left) == (1 if stop == signal.SIGKILL else 0)
+    for path in left:
+        os.utime(path, (0, 0))
+    assert call("pull", REPO)[0] == 0
+    assert list(folder.parent.iterdir()) == [folder], "what the killed one left is swept up"
+
+
+def test_somebody_else_s_commit_in_between_is_not_overrun(hub, call, parts) -> None:
+    hub.upon_upload = lambda: hub.change(REPO, **{"README.md": b"# by another hand\n"})
+    found, _, err = call(*making.publishing(parts, REPO))
+    assert found == 1
+    assert "was changed by someone else meanwhile" in err
+    assert set(hub.files(REPO)) == {".gitattributes", "README.md"}
+    hub.upon_upload = lambda: None
+    assert call(*making.publishing(parts, REPO))[0] == 0
 
 
 @pytest.mark.parametrize(
