@@ -6,6 +6,7 @@ from typing import Any
 
 from duomem_mlx import __version__
 from duomem_mlx.evaluation.results import TABLE_COLUMNS, table_rows
+from duomem_mlx.models_on_disk import KNOWN, STUDENT
 
 ALFWORLD = "[ALFWorld](https://github.com/alfworld/alfworld)"
 SEARCH = "search"  # the environment's own teacher, as trajectories and memories name it
@@ -92,7 +93,7 @@ def _title(name: str, about: About) -> str:
 
 
 def _use(about: About) -> str:
-    model = "" if about.model == "smollm2-135m" else f" --model {about.model}"
+    model = "" if about.model == STUDENT else f" --model {about.model}"
     memories = f" --memories {about.repo}" if about.memories else ""
     return f"""## How to use it
 
@@ -121,8 +122,12 @@ def _made_of(about: About) -> str:
         + f"; licence {about.license}.",
     ]
     if about.memories:
+        known = KNOWN.get(about.encoder)
+        license_of = f" (licence {known.license})" if known else ""
         size = sum(number for name, number in about.sizes.items() if name.startswith("memories/")) / 1e6
-        lines.append(f"- **Memories**: {about.memories:,}, {size:.1f} MB, found with the encoder {about.encoder}.")
+        lines.append(
+            f"- **Memories**: {about.memories:,}, {size:.1f} MB, found with the encoder {about.encoder}{license_of}."
+        )
     lines.append(f"- **Teacher**: {'; '.join(about.teachers)}.")
     if "trajectories" in data:
         seed = f", seed {settings['seed']}" if "seed" in settings else ""

@@ -92,6 +92,7 @@ def test_the_shipped_ones_need_nothing_said(call) -> None:
     assert "license: apache-2.0" in out
     assert "None were published with it." in out
     assert "model-index" not in out
+    assert "found with the encoder all-minilm-l6-v2 (licence apache-2.0)" in out
 
 
 @pytest.mark.parametrize("arms", [{}, [], {"duomem": {}}, {"duomem": {"won": 1}}, None])
