@@ -167,7 +167,9 @@ def evaluate(
             output.say(f"What the arms learnt is in {results / 'banks'}.")
         first_k = dict.fromkeys(options.given(context, "k"), ks[0])
         named = {"--games": games, **options.given(context, *options.OF_A_GAME), **first_k, "--number": 1}
-        output.hint(output.call("run", named=named))
+        at_hand = options.given(context, "adapter", "memories")
+        looked_at = output.call("report", results, named=at_hand)
+        output.hint(f"{looked_at}   or   {output.call('run', named=named)}")
     broken = {
         label: figures["ends"]["environment"]
         for label, figures in summary["arms"].items()

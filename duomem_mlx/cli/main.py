@@ -28,6 +28,7 @@ COMMANDS = {
     "train": "Train a LoRA adapter on trajectories.",
     "run": "Play one game, live.",
     "evaluate": "Play the same games with and without memories and adapter.",
+    "report": "Make an evaluation a page with plots and every game.",
     "serve": "Serve the student, with memories, as OpenAI does.",
     "fuse": "Fuse an adapter into its base, or write it for PEFT.",
     "publish": "Put an adapter, its memories and its card on the Hub.",

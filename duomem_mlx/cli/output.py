@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -51,6 +52,11 @@ def call(*words: object, named: Mapping[str, object] | None = None) -> str:
     None stands for an option that is left out."""
     options = (word for option in (named or {}).items() if option[1] is not None for word in option)
     return shlex.join(["duomem-mlx", *map(str, words), *map(str, options)])
+
+
+def opening(file: Path) -> str:
+    """A call that shows a file in the program that this machine keeps for its kind."""
+    return shlex.join(["open" if sys.platform == "darwin" else "xdg-open", str(file)])
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -23,6 +23,7 @@ MLX_LM = "0.32"  # the versions whose inside we know
 TIGHT_BYTES, FULL_BYTES = 3 << 30, 1 << 30  # free space: a run's outputs are small, the repacked student is 0.54 GB
 EXTRAS = {
     "alfworld": (("textworld", "alfworld"), "the reference engine and ALFWorld's downloader; builds C++ with cmake"),
+    "report": (("matplotlib", "jinja2"), "`report`"),
     "play": (("prompt_toolkit",), "completion and history in `games play`"),
     "sentence-transformers": (("sentence_transformers",), "any other encoder; brings torch"),
 }

@@ -35,6 +35,12 @@ DEFAULT_ARMS = ("base", "memories", "adapter", "duomem")
 TEACHER = "teacher"
 
 
+def name_and_k(label: str, default_k: int) -> tuple[str, int]:
+    """What `Arm.label` was made of; an arm without memories has `default_k` too."""
+    name, mark, k = label.rpartition(".k")
+    return (name, int(k)) if mark and k.isdecimal() else (label, default_k)
+
+
 def arm_named(name: str) -> Arm:
     """Raises UsageError for a name that is not an arm."""
     try:

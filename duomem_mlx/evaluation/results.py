@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from duomem_mlx.errors import DuomemError, UsageError
+from duomem_mlx.evaluation.arms import name_and_k
 from duomem_mlx.evaluation.causes import Cause, failures
 from duomem_mlx.evaluation.statistics import discordant, interaction, mcnemar, paired_difference, wilson
 from duomem_mlx.paths import write_json
@@ -93,15 +94,24 @@ def summarise(
 ) -> dict[str, Any]:
     """Read the episodes of `games`, write `summary.json`, and give back what `evaluate --json` prints. Arms stand in
     `order`."""
-    episodes = read_episodes(folder, games)
+    found = figures_of(read_episodes(folder, games), max_steps, order, cause)
+    summary = {"format": 1, "games": len(games), **header, **found}
+    write_json(folder / "summary.json", summary)
+    return summary
+
+
+def figures_of(
+    episodes: Mapping[str, Mapping[int, Sequence[Episode]]], max_steps: int, order: Sequence[str], cause: Cause | None
+) -> dict[str, Any]:
+    """{"arms": figures by arm, in `order`, "paired": comparisons}; of each arm its first seed."""
     arms = {}
-    for label in sorted(episodes, key=lambda name: (order.index(name) if name in order else len(order), name)):
+    names = {label: name_and_k(label, 0) for label in episodes}
+    place = {label: order.index(name) if name in order else len(order) for label, (name, _) in names.items()}
+    for label in sorted(episodes, key=lambda label: (place[label], *names[label])):
         seeds = episodes[label]
         arms[label] = arm_figures(seeds[min(seeds)], max_steps, cause)
     compare_with_base(arms, episodes)
-    summary = {"format": 1, "games": len(games), **header, "arms": arms, "paired": paired(episodes, list(arms))}
-    write_json(folder / "summary.json", summary)
-    return summary
+    return {"arms": arms, "paired": paired(episodes, list(arms))}
 
 
 def compare_with_base(arms: dict[str, dict[str, Any]], episodes: Mapping[str, Mapping[int, Sequence[Episode]]]) -> None:
@@ -158,7 +168,7 @@ def table_rows(summary: Mapping[str, Any]) -> list[list[str]]:
     """The rows of the one table a person sees, under TABLE_COLUMNS."""
     rows = []
     for label, figures in summary["arms"].items():
-        low, high = figures["wilson95"]
+        low, high = wilson(figures["won"], figures["games"])
         against = figures.get("against_base")
         rows.append(
             [

@@ -1,0 +1,86 @@
+"""`duomem-mlx report`: an evaluation for people to look at."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from duomem_mlx.cli import options, output, wiring
+
+if TYPE_CHECKING:
+    from duomem_mlx.evaluation.causes import Cause
+
+Results = Annotated[Path, typer.Argument(metavar="RESULTS", help="What `evaluate` wrote, finished or not.")]
+Into = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="Where both files go [default: the results' own folder].")
+]
+World = Annotated[
+    str | None,
+    typer.Option("--env", metavar="SPEC", help="The world that was played, if it is not the household."),
+]
+AdapterThere = Annotated[
+    str | None,
+    typer.Option(
+        "--adapter",
+        metavar="ID",
+        help="Where the adapter lies that was evaluated [default: the shipped one, if it is].",
+    ),
+]
+BankThere = Annotated[
+    str | None,
+    typer.Option(
+        "--memories", metavar="ID", help="Where the bank lies that was evaluated [default: the shipped one, if it is]."
+    ),
+]
+
+
+def report(
+    results: Results,
+    env: World = None,
+    adapter: AdapterThere = None,
+    memories: BankThere = None,
+    out: Into = None,
+    json: options.Json = False,
+) -> None:
+    """Write report.md, and report.html: one file with tables, plots and every game, step by step.
+
+    It needs no network and no other file. Arms stand beside the paper's; games can be searched, filtered by outcome and
+    by why they were not won, and two arms looked at side by side. With the adapter and the bank at hand it tells what
+    they take on disk, and what the memories say. Needs the extra `report`.
+    """
+    from duomem_mlx.memory.bank import find_bank
+    from duomem_mlx.report.writing import write_report
+    from duomem_mlx.student.agent import adapter_folder
+
+    written = write_report(
+        results,
+        out,
+        cause_of(results, env),
+        None if adapter is None else adapter_folder(adapter),
+        None if memories is None else find_bank(memories),
+    )
+    if json:
+        files = {"html": written.html, "markdown": written.markdown}
+        told: dict[str, Any] = {n: {"path": str(f), "bytes": f.stat().st_size} for n, f in files.items()}
+        output.result({**told, "games": written.games, "episodes": written.episodes, "unfinished": written.unfinished})
+        return
+    if written.unfinished:
+        output.say(
+            f"Not finished: {', '.join(f'{n} games of {arm} are left' for arm, n in written.unfinished.items())}."
+        )
+    output.say(f"{written.episodes} episodes of {written.games} games.")
+    for file in (written.html, written.markdown):
+        output.line(f"{file}  {file.stat().st_size / 1e6:.2f} MB")
+    output.hint(output.opening(written.html))
+
+
+def cause_of(results: Path, env: str | None) -> "Cause | None":
+    """The world's own word for why a game was not won; None where it has none. A world that is code of somebody's is
+    named by the call, never by the results, which may come from anyone."""
+    from duomem_mlx.report.reading import read_run
+
+    played = read_run(results).get("env")
+    if env is None and played != wiring.HOUSEHOLD:
+        output.say(f"Why games were not won is told without the world's own word; --env {played} would ask it.")
+        return None
+    return getattr(wiring.open_environment(env or wiring.HOUSEHOLD, None, "fast"), "cause", None)

@@ -1,0 +1,91 @@
+"""The episodes as the viewer in the page reads them: one compressed JSON value."""
+
+import base64
+import gzip
+import json
+from collections.abc import Iterable, Mapping
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from duomem_mlx.evaluation.growing import bank_path
+from duomem_mlx.memory.bank import Bank, is_bank
+from duomem_mlx.memory.record import Memory
+from duomem_mlx.report.reading import Results
+from duomem_mlx.trajectory import Episode
+
+
+def viewer_data(results: Results, bank: Path | None) -> dict[str, Any]:
+    """{"arms": labels, "games": one by one, each with its episode by arm, "memories": text by id}. Texts of memories
+    are those of `bank` and of the banks that grew in the results."""
+    games = []
+    for game in results.games:
+        by_arm = {label: of_arm[game] for label, of_arm in results.episodes.items() if game in of_arm}
+        one = next(iter(by_arm.values()))
+        episodes = {label: _episode(episode, results.reasons[label].get(game)) for label, episode in by_arm.items()}
+        games.append({"id": game, "type": one.kind, "task": one.task, "episodes": episodes})
+    return {"arms": list(results.arms), "games": games, "memories": memory_texts(results, bank)}
+
+
+def packed(value: Mapping[str, Any]) -> str:
+    """Base64 of gzip of JSON: text that can stand in any page."""
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
+
+
+def memory_texts(results: Results, bank: Path | None) -> dict[str, dict[str, Any]]:
+    wanted = {
+        label: {memory_id(m) for episode in of_arm.values() for m in episode.memories}
+        for label, of_arm in results.episodes.items()
+    }
+    found: dict[str, dict[str, Any]] = {}
+    for label, ids in wanted.items():
+        grown = bank_path(results.folder, label, results.seed)
+        for folder in (bank, grown if is_bank(grown) else None):
+            if folder is not None and ids - found.keys():
+                with Bank.open(folder) as opened:
+                    found |= {memory.id: _memory(memory) for memory in _of(opened, ids - found.keys())}
+    return found
+
+
+def memory_id(memory: Mapping[str, Any]) -> str:
+    return str(memory.get("id", ""))
+
+
+def _of(bank: Bank, ids: Iterable[str]) -> Iterable[Memory]:
+    wanted = set(ids)
+    return (memory for memory in bank if memory.id in wanted)
+
+
+def _memory(memory: Memory) -> dict[str, Any]:
+    source = memory.source
+    return {
+        "task": memory.task,
+        "script": memory.script,
+        "steps": list(memory.steps),
+        "of": f"{source.teacher}, {source.game}{'' if source.won else ', not won'}",
+    }
+
+
+def _episode(episode: Episode, reason: tuple[str | None, str] | None) -> dict[str, Any]:
+    cause, manner = reason or (None, None)
+    return {
+        "won": episode.won,
+        "end": episode.end,
+        "seconds": _finite(episode.seconds),
+        "cause": cause,
+        "manner": manner,
+        "opening": episode.opening,
+        "memories": [[memory_id(memory), _finite(memory.get("cosine"))] for memory in episode.memories],
+        "steps": [_step(step) for step in episode.steps],
+    }
+
+
+def _step(step: Any) -> list[Any]:
+    """[action, observation, flags, tokens read anew, read from the cache, written, seconds, thought]"""
+    tokens = [step.tokens_new, step.tokens_cached, step.tokens_out]
+    return [step.action, step.observation, list(step.flags), *tokens, _finite(step.seconds), step.thought]
+
+
+def _finite(value: Any) -> float | None:
+    return round(float(value), 4) if isinstance(value, int | float) and isfinite(value) else None
