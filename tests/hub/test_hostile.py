@@ -148,6 +148,27 @@ def test_a_head_that_is_no_json_is_refused(there, refused, text: bytes) -> None:
     refused()
 
 
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+FILE = ANY | st.fixed_dictionaries({"bytes": ANY | st.just(1), "sha256": ANY | st.just("0" * 64)})
+FILES = st.dictionaries(st.sampled_from(sorted(bundle.LIMITS)) | st.text(max_size=8), FILE)
+
+
+@given(st.fixed_dictionaries({"format": ANY | st.just(1), "base": ANY | st.just("a/b"), "files": ANY | FILES}))
+def test_whatever_a_head_says_it_is_whole_or_refused_in_a_sentence(tmp_path_factory, record) -> None:
+    path = tmp_path_factory.mktemp("head") / "bundle.json"
+    path.write_text(json.dumps(record))
+    try:
+        head = bundle.read_head(path)
+    except DuomemError:
+        return
+    assert set(bundle.NEEDED) <= set(head.files) <= set(bundle.LIMITS) - {"bundle.json"}
+    assert all(0 <= file.bytes <= bundle.LIMITS[name] for name, file in head.files.items())
+
+
 @pytest.mark.parametrize("name", ["bundle.json", *bundle.ADAPTER, *bundle.BANK])
 def test_a_file_that_is_missing_is_told(there, refused, name: str) -> None:
     there.change(REPO, **{name: None})
