@@ -39,8 +39,8 @@ def shipped_files() -> set[str]:
 
 def test_the_wheel_holds_the_package_and_what_is_shipped(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "duomem_mlx").rglob("*.py")}
-    assert modules <= names
+    files = [path for path in (ROOT / "duomem_mlx").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    assert {path.relative_to(ROOT).as_posix() for path in files} <= names
     assert "duomem_mlx/py.typed" in names
     assert {f"duomem_mlx/shipped/{file}" for file in shipped_files()} <= names
     outside = {name for name in names if not name.startswith("duomem_mlx/") and ".dist-info/" not in name}

@@ -1,6 +1,7 @@
 """A results folder: one file an episode, and the summary that follows from these files and nothing else."""
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from duomem_mlx.evaluation.statistics import discordant, interaction, mcnemar, p
 from duomem_mlx.paths import write_json
 from duomem_mlx.trajectory import Episode, episode_from_record, to_record
 
+SEED = re.compile(r"-?\d{1,18}")  # a folder of an arm that is called otherwise is somebody's own
 AXES = ("base", "memories", "adapter", "duomem")  # neither, the context's, the parameters', both
 
 
@@ -33,8 +35,9 @@ def read_episodes(folder: Path, games: Collection[str] | None = None) -> dict[st
     wanted = None if games is None else {game.replace("/", "__") for game in games}
     found: dict[str, dict[int, list[Episode]]] = defaultdict(lambda: defaultdict(list))
     for path in sorted((folder / "episodes").glob("*/*/*.json")):
-        if (wanted is None or path.stem in wanted) and not path.name.startswith("."):
-            found[path.parent.parent.name][int(path.parent.name)].append(read_episode(path))
+        arm, seed = path.parent.parent.name, path.parent.name
+        if (wanted is None or path.stem in wanted) and path.name[0] != "." and SEED.fullmatch(seed):
+            found[arm][int(seed)].append(read_episode(path))
     if not found:
         raise UsageError(f"There are no results at {folder}.", "Make some with `duomem-mlx evaluate`.")
     return {arm: dict(seeds) for arm, seeds in found.items()}
@@ -43,7 +46,7 @@ def read_episodes(folder: Path, games: Collection[str] | None = None) -> dict[st
 def read_episode(path: Path) -> Episode:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DuomemError(
             f"The episode {path} cannot be read ({error}).", "Remove that file and evaluate again."
         ) from None

@@ -40,6 +40,13 @@ def test_arms_of_several_k_make_a_curve_that_begins_without_memories(tmp_path):
     }
 
 
+def test_a_folder_of_somebodys_own_is_no_seed(tmp_path):
+    folder = results(tmp_path / "r", two_games())
+    (folder / "episodes" / "base" / "kept apart").mkdir()
+    (folder / "episodes" / "base" / "kept apart" / "g__1.json").write_text("{")
+    assert read(folder).unfinished == {}
+
+
 def spoil(name: str, text: str) -> Callable[[Path], None]:
     return lambda folder: next(folder.glob(name)).write_text(text)
 
@@ -57,6 +64,7 @@ def spoil(name: str, text: str) -> Callable[[Path], None]:
         (spoil("summary.json", '{"format": 2}'), DuomemError, "summary.json has format 2.*Install a newer"),
         (spoil("summary.json", '{"form'), DuomemError, "summary.json is not whole JSON"),
         (spoil("episodes/base/0/g__1.json", '{"form'), DuomemError, "g__1.json cannot be read"),
+        (spoil("episodes/base/0/g__1.json", "[" * 100_000), DuomemError, "g__1.json cannot be read"),
         (spoil("episodes/base/0/g__1.json", '{"format": 9}'), DuomemError, "format 9.*Install a newer"),
         (spoil("episodes/base/0/g__1.json", '{"format": 1}'), DuomemError, "is not a trajectory"),
     ],
