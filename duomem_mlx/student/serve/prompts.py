@@ -37,6 +37,10 @@ class Prompts(Protocol):
     def stop_texts(self) -> tuple[str, ...]:
         """So does any of these."""
 
+    @property
+    def lead(self) -> str:
+        """What an answer begins with and is no part of it."""
+
     def tokens(self, messages: Sequence[Message], examples: Sequence[Example]) -> list[int]:
         """Up to where the answer begins. Raises ApiError for messages that cannot be put so."""
 
@@ -64,6 +68,7 @@ class CompactPrompts:
     writer: CompactWriter
     stop_tokens: frozenset[int]
     stop_texts: tuple[str, ...] = ("\n",)
+    lead: str = " "
     style: str = prompt.COMPACT
 
     def tokens(self, messages: Sequence[Message], examples: Sequence[Example]) -> list[int]:
@@ -105,6 +110,7 @@ class ChatPrompts:
     markers: tuple[str, ...]
     stop_tokens: frozenset[int]
     stop_texts: tuple[str, ...] = ()
+    lead: str = ""
     style: str = prompt.CHAT
 
     @classmethod

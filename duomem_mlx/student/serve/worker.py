@@ -219,7 +219,7 @@ class Worker:
             held=tokens[:cached],
             pending=tokens[cached:],
             most=min(asked.most_tokens or self.limits.answer_tokens, room),
-            voice=Voice(self.tokenizer, (*self.prompts.stop_texts, *asked.stops)),
+            voice=Voice(self.tokenizer, (*self.prompts.stop_texts, *asked.stops), self.prompts.lead),
             draw=draw,
         )
 

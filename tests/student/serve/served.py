@@ -108,8 +108,13 @@ def serving(
 
 
 @contextmanager
-def tiny_server(limits: Limits = LIMITS, model: Any = None, **given: Any) -> Iterator[tuple[str, Student]]:
+def tiny_server(
+    limits: Limits = LIMITS, model: Any = None, endless: bool = False, **given: Any
+) -> Iterator[tuple[str, Student]]:
+    """`endless`: no token ends an answer."""
     made = student(limits, model)
+    if endless:
+        object.__setattr__(made.prompts, "stop_tokens", frozenset())
     with serving(Local(made.worker, NAME), limits, **given) as url:
         yield url, made
 

@@ -170,7 +170,7 @@ def test_memories_come_once_a_conversation_and_are_named() -> None:
 @pytest.mark.parametrize("stream", [False, True])
 def test_nothing_is_computed_for_a_client_that_has_gone(stream: bool) -> None:
     limits = replace(LIMITS, answer_tokens=2000)
-    with tiny_server(limits) as (url, made):
+    with tiny_server(limits, endless=True) as (url, made):
         stays = ThreadPoolExecutor(1).submit(ask, url, [{"role": "user", "content": "stay"}], max_tokens=300)
         connections = [sent(url, stream=stream, temperature=1, max_tokens=1900) for _ in range(3)]
         until(lambda: made.worker.busy == 4)
@@ -185,7 +185,7 @@ def test_nothing_is_computed_for_a_client_that_has_gone(stream: bool) -> None:
 
 
 def test_who_waits_for_a_seat_may_leave_too() -> None:
-    with tiny_server(replace(LIMITS, parallel=1, answer_tokens=500)) as (url, made):
+    with tiny_server(replace(LIMITS, parallel=1, answer_tokens=1500), endless=True) as (url, made):
         first = sent(url, temperature=1)
         until(lambda: made.worker.busy == 1)
         waiting = [sent(url, temperature=1) for _ in range(5)]
@@ -198,7 +198,7 @@ def test_who_waits_for_a_seat_may_leave_too() -> None:
 
 
 def test_too_many_are_turned_away_and_told_when_to_come_back() -> None:
-    with tiny_server(replace(LIMITS, parallel=1, waiting=1, answer_tokens=2000)) as (url, made):
+    with tiny_server(replace(LIMITS, parallel=1, waiting=1, answer_tokens=2000), endless=True) as (url, made):
         held = [sent(url, temperature=1) for _ in range(2)]
         until(lambda: made.worker.busy == 2)
         with pytest.raises(openai.RateLimitError, match="1 requests are being answered and 1 wait") as refused:
@@ -293,7 +293,7 @@ def test_an_answer_that_breaks_off_breaks_no_other(monkeypatch: pytest.MonkeyPat
 
 
 def test_closing_ends_answers_with_a_sentence() -> None:
-    with tiny_server(replace(LIMITS, answer_tokens=2000, parallel=1)) as (url, made):
+    with tiny_server(replace(LIMITS, answer_tokens=2000, parallel=1), endless=True) as (url, made):
         with ThreadPoolExecutor(3) as pool:
             asked = [pool.submit(ask, url, temperature=1) for _ in range(2)]
             chunks = pool.submit(lambda: sent(url, stream=True, temperature=1))

@@ -103,6 +103,7 @@ def test_lines_end_where_they_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_server_of_ours_behind_streams_through_and_stops_for_who_has_gone(tmp_path: Path) -> None:
     it = student()
+    object.__setattr__(it.prompts, "stop_tokens", frozenset())
     record = Record(tmp_path, "far")
     with (
         serving(Local(it.worker, "far")) as far,
