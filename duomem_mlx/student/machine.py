@@ -6,6 +6,7 @@ import re
 import resource
 import subprocess
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,16 @@ def peak_array_bytes() -> int:
     import mlx.core as mx
 
     return mx.get_peak_memory()
+
+
+def process_age() -> float:
+    """Seconds since this process was started, to a hundredth."""
+    if platform.system() == "Linux":  # psutil counts from the second in which the machine was booted
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    import psutil
+
+    return time.time() - float(psutil.Process().create_time())
 
 
 def total_bytes() -> int:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,10 @@ def test_a_process_has_held_at_least_what_it_holds() -> None:
     assert before >= machine.resident_bytes() * 0.9
     del held
     assert machine.peak_resident_bytes() >= before
+
+
+def test_the_age_of_a_process_is_what_its_parent_measures():
+    call = "import time; time.sleep(0.5); from duomem_mlx.student.machine import process_age; print(process_age())"
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=True)
+    assert 0.5 < float(done.stdout) < time.monotonic() - began + 0.02

@@ -143,9 +143,8 @@ class Worker:
     def _run(self) -> None:
         seats: list[_Seat] = []
         try:
-            with quick():
-                while not self._closing:
-                    self._round(seats)
+            while not self._closing:
+                self._round(seats)
         finally:
             for seat in seats:
                 self._end(seat.job, Failed(_closed()))
@@ -160,7 +159,8 @@ class Worker:
             if (seat := self._sit_down(job)) is not None:
                 seats.append(seat)
         if seats and not self._closing:
-            self._pass(seats)
+            with quick():
+                self._pass(seats)
 
     def _next(self, wait: bool) -> Job | None:
         with suppress(Empty):
