@@ -31,7 +31,7 @@ def bench(
     model: options.Model = None,
     adapter: options.Adapter = None,
     memories: options.Memories = None,
-    k: options.K = 4,
+    k: options.K = None,
     games: options.Games = "generated:0",
     games_dir: options.GamesDir = None,
     env: options.Env = "household",
@@ -51,6 +51,7 @@ def bench(
     from duomem_mlx import __version__
     from duomem_mlx.environment import ordered
     from duomem_mlx.student import bench as measure
+    from duomem_mlx.student.adapters import usual_k
     from duomem_mlx.student.machine import machine_record, peak_array_bytes, peak_resident_bytes
     from duomem_mlx.student.models import student_folder
 
@@ -59,6 +60,7 @@ def bench(
     several = games.startswith("generated:") and games.count(":") == 1
     tasks = ordered(environment, f"{games}:{limit}" if several else games, limit) if limit else []
     folder = wiring.adapter_path(adapter, model)
+    k = usual_k(folder) if k is None else k
     bank = wiring.open_bank(memories, environment, model) if k and tasks else None
     colds = cold_calls(model, adapter, memories, prompt_style) if cold_start else {}
     total = len(colds) + len(measure.PREFILLS) + len(measure.BATCHES) + len(tasks)

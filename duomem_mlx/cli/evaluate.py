@@ -22,8 +22,13 @@ Arms = Annotated[
     ),
 ]
 Ks = Annotated[
-    str,
-    typer.Option("--k", metavar="N,…", help="Memories in the prompt; the first names the arm, others stand beside it."),
+    str | None,
+    typer.Option(
+        "--k",
+        metavar="N,…",
+        help="Memories in the prompt; the first names the arm, others stand beside it "
+        "[default: the adapter's own number, else 4].",
+    ),
 ]
 Width = Annotated[
     int | None,
@@ -42,7 +47,7 @@ def evaluate(
     model: options.Model = None,
     adapter: options.Adapter = None,
     memories: options.Memories = None,
-    k: Ks = "4",
+    k: Ks = None,
     max_steps: options.MaxSteps = 30,
     prompt_style: options.PromptStyle = None,
     max_tokens: options.MaxTokens = None,
@@ -76,17 +81,18 @@ def evaluate(
     from duomem_mlx.evaluation.runner import Run
     from duomem_mlx.evaluation.runner import evaluate as play_all
     from duomem_mlx.paths import digest, run_folder
+    from duomem_mlx.student.adapters import usual_k
     from duomem_mlx.student.decoding import Decoding
     from duomem_mlx.student.episodes import PlaySettings
     from duomem_mlx.student.machine import machine_record
 
     arms = [arm_named(name) for name in dict.fromkeys(arm or DEFAULT_ARMS)]
-    ks = parse_ks(k)
     environment = wiring.open_environment(env, games_dir, engine)
     tasks = ordered(environment, games, limit)
     folder = wiring.adapter_path(adapter, model)
     if folder is not None and adapter is not None and (reason := wiring.other_base(folder, model)):
         raise UsageError(f"The adapter {folder} was trained for another base: {reason}.", "Name its base with --model.")
+    ks = parse_ks(str(usual_k(folder)) if k is None else k)
     bank = wiring.open_bank(memories, environment, model)
     impossible = impossible_arms(arms, folder is not None, bank is not None)
     if arm and impossible:

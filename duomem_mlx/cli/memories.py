@@ -31,7 +31,7 @@ app.command()(remember.add)
 @app.command()
 def search(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="A task, as the world would put it.")],
-    k: options.K = 4,
+    k: Annotated[int, typer.Option("--k", "-k", min=0, metavar="N", help="How many, at most.")] = 4,
     memories: options.Memories = None,
     exclude_game: Annotated[
         str | None, typer.Option("--exclude-game", metavar="ID", help="No memory made from this game.")

@@ -52,7 +52,12 @@ Memories = Annotated[
         help="A name under memories/, a folder, what was pulled, or none [default: the shipped bank].",
     ),
 ]
-K = Annotated[int, typer.Option("--k", "-k", min=0, metavar="N", help="Memories in the prompt.")]
+K = Annotated[
+    int | None,
+    typer.Option(
+        "--k", "-k", min=0, metavar="N", help="Memories in the prompt [default: the adapter's own number, else 4]."
+    ),
+]
 MaxSteps = Annotated[int, typer.Option("--max-steps", min=1, metavar="N", help="Actions a game.")]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="All randomness.")]
 Out = Annotated[

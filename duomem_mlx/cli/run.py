@@ -28,7 +28,7 @@ def run(
     model: options.Model = None,
     adapter: options.Adapter = None,
     memories: options.Memories = None,
-    k: options.K = 4,
+    k: options.K = None,
     max_steps: options.MaxSteps = 30,
     prompt_style: options.PromptStyle = None,
     max_tokens: options.MaxTokens = None,
@@ -48,6 +48,7 @@ def run(
     parts = Parts()
     from duomem_mlx.environment import ordered
     from duomem_mlx.errors import UsageError
+    from duomem_mlx.student.adapters import usual_k
     from duomem_mlx.student.decoding import Decoding
     from duomem_mlx.student.episodes import PlaySettings
 
@@ -58,6 +59,8 @@ def run(
         raise UsageError(f"--number is {number}, but {games!r} holds {len(tasks)} games.", "Name a smaller one.")
     game = environment.open(tasks[number - 1])
     parts.done("game")
+    folder = wiring.adapter_path(adapter, model)
+    k = usual_k(folder) if k is None else k
     bank = wiring.open_bank(memories, environment, model) if k else None
     learning = None if learn is None else writers.learning(environment, learn)
     if learning is not None and (bank is None or bank.sealed):
@@ -70,7 +73,6 @@ def run(
             "Careful: this game is for evaluation; with what the bank learns from it no figure will mean anything."
         )
     parts.done("bank")
-    folder = wiring.adapter_path(adapter, model)
     settings = PlaySettings(max_tokens=max_tokens, decoding=decoding)
     agent = wiring.agent(environment, model, folder, bank, k, prompt_style, settings)
     parts.done("student")

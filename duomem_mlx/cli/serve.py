@@ -62,7 +62,7 @@ def serve(
     model: options.Model = None,
     adapter: options.Adapter = None,
     memories: options.Memories = None,
-    k: options.K = 4,
+    k: options.K = None,
     env: options.Env = wiring.HOUSEHOLD,
     prompt_style: options.PromptStyle = None,
     upstream: Far = None,
@@ -85,6 +85,7 @@ def serve(
     from dataclasses import replace
 
     from duomem_mlx.errors import UsageError
+    from duomem_mlx.student.adapters import usual_k
     from duomem_mlx.student.serve.app import Desk
     from duomem_mlx.student.serve.limits import Limits
     from duomem_mlx.student.serve.recall import Recall
@@ -99,6 +100,8 @@ def serve(
         raise UsageError("--api-key-env is for --upstream.", "Leave it out, or name the server with --upstream.")
     environment = wiring.open_environment(env, None, "fast")
     sock = listen(host, port)
+    folder = None if upstream else wiring.adapter_path(adapter, model)
+    k = usual_k(folder) if k is None else k
     bank = wiring.open_bank(memories, environment, model) if k else None
     behind: Behind
     limits: Limits
@@ -106,7 +109,6 @@ def serve(
         behind, limits = _far(upstream, api_key_env, token is None), Limits()
         name = "MODEL"
     else:
-        folder = wiring.adapter_path(adapter, model)
         behind, limits, name = _near(environment, model, folder, prompt_style, max_tokens, context, parallel, ram)
     kept = None if record is None else Record(record, upstream or name)
     desk = Desk(

@@ -20,6 +20,7 @@ from duomem_mlx.paths import digest, read_json
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapters.safetensors"
 RECORD = "duomem.json"
+USUAL_K = 4
 LEAVES = ("lora_a", "lora_b", "m")  # m: DoRA's magnitudes
 WORDS = {"tokenizer": "the tokenizer is another", "model_type": "it is {theirs}, the model is {ours}"}
 SHOWN = 4  # wrong names spelt out in a message
@@ -47,6 +48,13 @@ def record(folder: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise DuomemError(f"{folder / RECORD} is not a JSON object.", "Restore it from a copy, or train again.")
     return found
+
+
+def usual_k(adapter: Path | None) -> int:
+    """How many memories a prompt shows: as many as the rows showed at most that the adapter was trained on; without an
+    adapter, or where they showed none, 4, at which the paper's scripts with trajectories saturate."""
+    own = None if adapter is None else record(adapter).get("k")
+    return own if isinstance(own, int) and own > 0 else USUAL_K
 
 
 def mismatch(folder: Path, fingerprint: Mapping[str, Any]) -> str | None:

@@ -11,6 +11,7 @@ from duomem_mlx.errors import UsageError
 from duomem_mlx.models_on_disk import STUDENT
 from duomem_mlx.paths import pull_hint, pulled, shipped
 from duomem_mlx.prompt import Example
+from duomem_mlx.student.adapters import usual_k
 from duomem_mlx.student.episodes import Entry, PlaySettings, Turn, play
 from duomem_mlx.student.models import Student, load_student
 from duomem_mlx.student.transcript import Writer, make_writer
@@ -76,16 +77,18 @@ def load_agent(
     *,
     model: str | None = None,
     environment: Environment | None = None,
-    k: int = 4,
+    k: int | None = None,
     prompt_style: str | None = None,
 ) -> Agent:
     """Load a student with an adapter and memories.
 
-    `adapter` is a folder or the name of a shipped one; None is the bare student. Raises UsageError when it is not
-    there, DuomemError when it was made for another base.
+    `adapter` is a folder or the name of a shipped one; None is the bare student. `k` None means `usual_k`. Raises
+    UsageError when it is not there, DuomemError when it was made for another base.
     """
     world = environment or find_environment("household")
-    student = load_student(model, adapter=None if adapter is None else adapter_folder(str(adapter)))
+    folder = None if adapter is None else adapter_folder(str(adapter))
+    student = load_student(model, adapter=folder)
+    k = usual_k(folder) if k is None else k
     return Agent(student, writer_for(student, world, prompt_style), world, memories, k)
 
 
