@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import importlib.metadata
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -10,6 +11,8 @@ from typing import Any, Protocol, runtime_checkable
 from duomem_mlx.errors import DuomemError, UsageError
 
 ENTRY_POINTS = "duomem_mlx.environments"
+OFFERED = ("name", "instructions", "tasks", "open")
+SEE = "docs/environments.md says what an environment offers."
 
 
 @runtime_checkable
@@ -70,38 +73,64 @@ class Teacher(Protocol):
 
 def find_environment(spec: str, **options: Any) -> Environment:
     """The environment `spec` names: an entry point of the group `duomem_mlx.environments`, or
-    `package.module:factory`; `options` are handed to its factory.
+    `package.module:factory`; `options` are handed to its factory. A module is looked for in the working folder too, as
+    `python -m` does.
 
-    Raises UsageError when nothing of that name exists or the factory takes no such option.
+    Raises UsageError when nothing of that name exists, its factory takes no such option, or what it gives back is no
+    environment.
     """
     factory = _factory(spec)
     try:
-        return factory(**options)
+        found = factory(**options)
     except TypeError as error:
         if error.__traceback__ is not None and error.__traceback__.tb_next is None:
             raise UsageError(f"The environment {spec!r} does not take these options: {error}.") from None
+        raise _not_made(spec, error) from error
+    except DuomemError:
         raise
+    except Exception as error:  # a user's factory may raise anything
+        raise _not_made(spec, error) from error
+    if missing := [name for name in OFFERED if not hasattr(found, name)]:
+        raise UsageError(f"{spec!r} gives no environment: {', '.join(missing)} is missing.", SEE)
+    return found
+
+
+def installed_environments() -> dict[str, importlib.metadata.EntryPoint]:
+    """Name -> entry point, of the environments that installed packages offer."""
+    points = importlib.metadata.entry_points(group=ENTRY_POINTS)
+    return {point.name: point for point in sorted(points, key=lambda point: point.name)}
 
 
 def _factory(spec: str) -> Callable[..., Environment]:
-    points = {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
-    if spec in points:
-        loaded: Callable[..., Environment] = points[spec].load()
-        return loaded
-    module_name, colon, attribute = spec.partition(":")
-    if not colon:
-        known = ", ".join(sorted(points)) or "none"
+    points = installed_environments()
+    module, _, attribute = spec.partition(":")
+    if spec not in points and not (module and attribute):
         raise UsageError(
-            f"There is no environment {spec!r} (installed: {known}).",
+            f"There is no environment {spec!r} (installed: {', '.join(points) or 'none'}).",
             "Name one of these, or package.module:factory.",
         )
+    if "" not in sys.path:
+        sys.path.append("")  # a script that pip made does not look where it was called
     try:
-        found: Callable[..., Environment] = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+        factory: Callable[..., Environment]
+        factory = points[spec].load() if spec in points else getattr(importlib.import_module(module), attribute)
+    except DuomemError:
+        raise
+    except Exception as error:  # a user's module may raise anything while it is imported
         raise UsageError(
-            f"The environment {spec!r} cannot be loaded: {error}.", "Check the name and the folder."
-        ) from None
-    return found
+            f"The environment {spec!r} cannot be loaded: {told(error)}.", "Check the name and the folder."
+        ) from error
+    return factory
+
+
+def told(error: BaseException) -> str:
+    """An exception on one line: its kind, and its first line where it has one."""
+    said = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {said[0].rstrip('.')}" if said else type(error).__name__
+
+
+def _not_made(spec: str, error: Exception) -> DuomemError:
+    return DuomemError(f"The environment {spec!r} cannot be made: {told(error)}.", "Mend its factory.")
 
 
 def ordered(environment: Environment, split: str, limit: int | None = None) -> list[str]:

@@ -1,12 +1,14 @@
+import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from duomem_mlx.environment import find_environment, ordered, stratified
-from duomem_mlx.errors import UsageError
+from duomem_mlx.environment import ENTRY_POINTS, find_environment, installed_environments, ordered, stratified
+from duomem_mlx.errors import DuomemError, UsageError
 
 KINDS = st.dictionaries(st.text("abcxyz/_0123", min_size=1, max_size=12), st.sampled_from("pqrs"), min_size=1)
 
@@ -49,7 +51,42 @@ def test_a_world_is_found_by_module_and_factory() -> None:
     assert ordered(world, "train", 2) == ordered(world, "train")[:2]
 
 
-@pytest.mark.parametrize("spec", ["nowhere", "no.such.module:make", f"{__name__}:Missing", ":"])
+def test_a_package_offers_its_world_by_name_and_a_folder_by_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "site" / "walks-1.0.dist-info"
+    package.mkdir(parents=True)
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: walks\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text(
+        f"[{ENTRY_POINTS}]\ncorridor = {__name__}:Corridor\nbroken = no_such_package:make\n"
+    )
+    monkeypatch.syspath_prepend(str(package.parent))
+    assert {"corridor", "broken", "household"} <= installed_environments().keys()
+    assert len(ordered(find_environment("corridor", length=4), "train")) == 4
+    with pytest.raises(UsageError, match=r"'broken' cannot be loaded: ModuleNotFoundError: No module named"):
+        find_environment("broken")
+    (tmp_path / "attic.py").write_text(f"from {__name__} import Corridor as make\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    assert find_environment("attic:make").name == "corridor"
+
+
+def faulty() -> Any:
+    raise RuntimeError("no Java.\nA long story")
+
+
+def empty() -> Any:
+    return object()
+
+
+def test_a_factory_that_fails_or_gives_something_else_is_told() -> None:
+    with pytest.raises(DuomemError, match=r"faulty' cannot be made: RuntimeError: no Java\. Mend"):
+        find_environment(f"{__name__}:faulty")
+    with pytest.raises(UsageError, match="name, instructions, tasks, open is missing"):
+        find_environment(f"{__name__}:empty")
+
+
+@pytest.mark.parametrize("spec", ["nowhere", "no.such.module:make", f"{__name__}:Missing", ":", "a b:c", ".x:y"])
 def test_an_unknown_world_is_told_in_one_sentence(spec: str) -> None:
     with pytest.raises(UsageError, match="environment"):
         find_environment(spec)
