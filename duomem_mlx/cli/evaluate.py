@@ -18,7 +18,16 @@ Arms = Annotated[
     typer.Option(
         "--arm",
         metavar="NAME",
-        help="base, memories, random-memories, adapter or duomem; repeatable [default: all but random-memories].",
+        help="base, own-memories, memories, random-memories, adapter, adapter-own-memories or duomem; repeatable "
+        "[default: all but random-memories, those of own memories where --own-memories names some].",
+    ),
+]
+OwnMemories = Annotated[
+    str | None,
+    typer.Option(
+        "--own-memories",
+        metavar="ID",
+        help="A bank of the student's own successes: `memories build RESULTS/episodes/base` of training games.",
     ),
 ]
 Ks = Annotated[
@@ -47,6 +56,7 @@ def evaluate(
     model: options.Model = None,
     adapter: options.Adapter = None,
     memories: options.Memories = None,
+    own_memories: OwnMemories = None,
     k: Ks = None,
     max_steps: options.MaxSteps = 30,
     prompt_style: options.PromptStyle = None,
@@ -76,7 +86,7 @@ def evaluate(
     from duomem_mlx import __version__
     from duomem_mlx.environment import ordered
     from duomem_mlx.errors import DuomemError, UsageError
-    from duomem_mlx.evaluation.arms import DEFAULT_ARMS, arm_named
+    from duomem_mlx.evaluation.arms import DEFAULT_ARMS, OWN_ARMS, arm_named
     from duomem_mlx.evaluation.results import TABLE_COLUMNS, table_rows
     from duomem_mlx.evaluation.runner import Run
     from duomem_mlx.evaluation.runner import evaluate as play_all
@@ -86,7 +96,8 @@ def evaluate(
     from duomem_mlx.student.episodes import PlaySettings
     from duomem_mlx.student.machine import machine_record
 
-    arms = [arm_named(name) for name in dict.fromkeys(arm or DEFAULT_ARMS)]
+    usual = (*DEFAULT_ARMS, *OWN_ARMS) if own_memories is not None else DEFAULT_ARMS
+    arms = [arm_named(name) for name in dict.fromkeys(arm or usual)]
     environment = wiring.open_environment(env, games_dir, engine)
     tasks = ordered(environment, games, limit)
     folder = wiring.adapter_path(adapter, model)
@@ -94,12 +105,13 @@ def evaluate(
         raise UsageError(f"The adapter {folder} was trained for another base: {reason}.", "Name its base with --model.")
     ks = parse_ks(str(usual_k(folder)) if k is None else k)
     bank = wiring.open_bank(memories, environment, model)
-    impossible = impossible_arms(arms, folder is not None, bank is not None)
+    own_bank = None if own_memories is None else wiring.open_bank(own_memories, environment, model)
+    impossible = impossible_arms(arms, folder is not None, bank is not None, own_bank is not None)
     if arm and impossible:
         name, lacking = next(iter(impossible.items()))
         raise UsageError(
             f"The arm {name} needs {lacking} and there is none.",
-            "Name one with --adapter or --memories, or leave the arm out with --arm.",
+            "Name one with --adapter, --memories or --own-memories, or leave the arm out with --arm.",
         )
     if impossible:
         output.say(f"Arms left out: {', '.join(f'{name} (needs {what})' for name, what in impossible.items())}.")
@@ -108,12 +120,14 @@ def evaluate(
         output.say("Careful: the student is shown what the world would accept; such figures stand apart from others.")
     style = prompt_style or (None if folder is None else wiring.trained_style(folder))
     learning = None if learn is None else writers.learning(environment, learn)
-    if learning is not None and not (any(a.memories == "bank" for a in arms) and max(ks) > 0):
+    if learning is not None and not (any(a.memories in ("bank", "own") for a in arms) and max(ks) > 0):
         raise UsageError("No arm here recalls from a bank that could learn.", "Add --arm memories or --arm duomem.")
     decoding = Decoding(temp, top_p, seed, avoid_refused, actions)
     settings = PlaySettings(max_steps=max_steps, max_tokens=max_tokens, decoding=decoding)
     decoded = {} if decoding.plain else {"decoding": asdict(decoding)}
-    identity = wiring.identities(model, folder, bank)
+    identity = {**wiring.identities(model, folder, bank), **wiring.own_identity(own_bank)}
+    if own_bank is not None:
+        wiring.tell_whose(own_bank, str(identity["model"]))
     config = {
         "env": env,
         "engine": engine,
@@ -134,7 +148,7 @@ def evaluate(
     settings = replace(settings, width=width)
     run_in = replace(run_in, notes={**machine.notes(), machine.WIDTH: width})
     results = run_in.path
-    run = Run(results, environment, tasks, games, bank, ks, seed, settings, learning)
+    run = Run(results, environment, tasks, games, bank, ks, seed, settings, learning, own_bank)
 
     def agent_for(with_adapter: bool) -> "Agent":
         return wiring.agent(environment, model, folder if with_adapter else None, bank, ks[0], style, settings)
@@ -173,7 +187,7 @@ def evaluate(
             output.say(f"What the arms learnt is in {results / 'banks'}.")
         first_k = dict.fromkeys(options.given(context, "k"), ks[0])
         named = {"--games": games, **options.given(context, *options.OF_A_GAME), **first_k, "--number": 1}
-        at_hand = options.given(context, "adapter", "memories")
+        at_hand = options.given(context, "adapter", "memories", "own_memories")
         looked_at = output.call("report", results, named=at_hand)
         output.hint(f"{looked_at}   or   {output.call('run', named=named)}")
     broken = {
@@ -189,11 +203,17 @@ def evaluate(
         )
 
 
-def impossible_arms(arms: "Sequence[Arm]", adapter: bool, bank: bool) -> dict[str, str]:
+def impossible_arms(arms: "Sequence[Arm]", adapter: bool, bank: bool, own_bank: bool) -> dict[str, str]:
     """Arm -> what it needs, of those that lack it."""
-    no_adapter = {a.name: "an adapter" for a in arms if a.adapter and not adapter}
-    no_bank = {a.name: "a bank" for a in arms if a.memories != "none" and not bank}
-    return {a.name: (no_bank | no_adapter)[a.name] for a in arms if a.name in no_bank | no_adapter}
+    lacking = {}
+    for arm in arms:
+        if arm.adapter and not adapter:
+            lacking[arm.name] = "an adapter"
+        elif arm.memories == "own" and not own_bank:
+            lacking[arm.name] = "a bank of the student's own"
+        elif arm.memories in ("bank", "random") and not bank:
+            lacking[arm.name] = "a bank"
+    return lacking
 
 
 def parse_ks(text: str) -> list[int]:

@@ -32,6 +32,10 @@ BankThere = Annotated[
         "--memories", metavar="ID", help="Where the bank lies that was evaluated [default: the shipped one, if it is]."
     ),
 ]
+OwnThere = Annotated[
+    str | None,
+    typer.Option("--own-memories", metavar="ID", help="Where the bank of the student's own successes lies."),
+]
 
 
 def report(
@@ -39,6 +43,7 @@ def report(
     env: World = None,
     adapter: AdapterThere = None,
     memories: BankThere = None,
+    own_memories: OwnThere = None,
     out: Into = None,
     json: options.Json = False,
 ) -> None:
@@ -58,6 +63,7 @@ def report(
         cause_of(results, env),
         None if adapter is None else adapter_folder(adapter),
         None if memories is None else find_bank(memories),
+        None if own_memories is None else find_bank(own_memories),
     )
     if json:
         files = {"html": written.html, "markdown": written.markdown}

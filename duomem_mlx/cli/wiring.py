@@ -156,6 +156,25 @@ def identities(model: str | None, adapter: Path | None, bank: "Bank | None") -> 
     }
 
 
+def own_identity(bank: "Bank | None") -> dict[str, Any]:
+    """Of a bank of the student's own successes, where there is one."""
+    return {} if bank is None else {"own_memories": bank.name, "own_memories_hash": bank.identity}
+
+
+def tell_whose(bank: "Bank", model: str) -> None:
+    """A line where a bank that is said to be the student's own was made by another, or in games that measure."""
+    from collections import Counter
+
+    from duomem_mlx.trajectory import measures
+
+    sources = [memory.source for memory in bank]
+    if others := Counter(source.teacher for source in sources if source.teacher != model):
+        told = ", ".join(f"{count} of {who}" for who, count in others.most_common(3))
+        say(f"Careful: {bank.path} is not all {model}'s own: it holds {told}.")
+    if splits := sorted({source.split for source in sources if measures(source.split)}):
+        say(f"Careful: {bank.path} was made in games of {', '.join(splits)}; figures on that split will mean nothing.")
+
+
 def tell_what_measures(trajectories: "Iterable[Trajectory]") -> None:
     """A line for whoever is about to learn from the games that measure."""
     from duomem_mlx.trajectory import measures

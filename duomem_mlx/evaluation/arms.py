@@ -5,7 +5,7 @@ from typing import Literal
 
 from duomem_mlx.errors import UsageError
 
-MemorySource = Literal["none", "bank", "random"]
+MemorySource = Literal["none", "bank", "random", "own"]  # own: of the student's own successes
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,16 @@ ARMS = {
     arm.name: arm
     for arm in (
         Arm("base", adapter=False, memories="none"),
+        Arm("own-memories", adapter=False, memories="own"),
         Arm("memories", adapter=False, memories="bank"),
         Arm("random-memories", adapter=False, memories="random"),
         Arm("adapter", adapter=True, memories="none"),
+        Arm("adapter-own-memories", adapter=True, memories="own"),
         Arm("duomem", adapter=True, memories="bank"),
     )
 }
 DEFAULT_ARMS = ("base", "memories", "adapter", "duomem")
+OWN_ARMS = ("own-memories", "adapter-own-memories")
 TEACHER = "teacher"
 
 

@@ -36,6 +36,11 @@ class Run:
     seed: int
     settings: PlaySettings
     learning: Learning | None = None  # where it is given, banks grow; see `growing`
+    own_bank: "Bank | None" = None  # of the student's own successes
+
+    def bank_of(self, arm: Arm) -> "Bank | None":
+        """What an arm recalls from."""
+        return None if arm.memories == "none" else self.own_bank if arm.memories == "own" else self.bank
 
 
 def evaluate(
@@ -111,13 +116,14 @@ def play_and_learn(
     run: Run, arm: Arm, k: int, label: str, games: Sequence[str], agent: Agent, claims: Claims
 ) -> Iterator[Episode]:
     """As `play_arm`; where the arm's bank grows, one game after the other, each learnt from before the next."""
-    if run.learning is None or run.bank is None or not grows(run, arm, k):
+    start = run.bank_of(arm)
+    if run.learning is None or start is None or not grows(run, arm, k):
         yield from play_arm(run, arm, k, label, games, agent, claims)
         return
-    with growing_bank(run.folder, label, run.seed, run.bank) as bank:
+    with growing_bank(run.folder, label, run.seed, start) as bank:
         for name, episode in unlearnt(run.folder, label, run.seed, run.games, bank):
             learn_from(episode, bank, run.learning, agent, name)
-        alone = replace(run, bank=bank, settings=replace(run.settings, width=1))
+        alone = replace(run, bank=bank, own_bank=bank, settings=replace(run.settings, width=1))
         for episode in play_arm(alone, arm, k, label, games, agent):
             learn_from(episode, bank, run.learning, agent, episode_name(label, run.seed, episode.game))
             yield episode
@@ -125,14 +131,15 @@ def play_and_learn(
 
 def grows(run: Run, arm: Arm, k: int) -> bool:
     """Whether an arm's bank learns while it is played: where it is searched, and nowhere else."""
-    return run.learning is not None and run.bank is not None and arm.memories == "bank" and k > 0
+    return run.learning is not None and run.bank_of(arm) is not None and arm.memories in ("bank", "own") and k > 0
 
 
 def behind(run: Run, arm: Arm, k: int, label: str) -> bool:
     """Whether a run was stopped between an episode and what its bank learns from it."""
-    if run.bank is None or not grows(run, arm, k):
+    start = run.bank_of(arm)
+    if start is None or not grows(run, arm, k):
         return False
-    with growing_bank(run.folder, label, run.seed, run.bank) as bank:
+    with growing_bank(run.folder, label, run.seed, start) as bank:
         return any(True for _ in unlearnt(run.folder, label, run.seed, run.games, bank))
 
 
@@ -177,11 +184,12 @@ def play_arm(
 
 def recall(run: Run, arm: Arm, k: int, game: Game) -> "Sequence[Hit]":
     """The memories an arm is given for a game; never one made from this very game."""
-    if arm.memories == "none" or run.bank is None or k == 0:
+    bank = run.bank_of(arm)
+    if bank is None or k == 0:
         return []
     if arm.memories == "random":
-        return run.bank.random(k, seed=run.seed, exclude_game=game.id)
-    return recalled(run.bank, game, k)
+        return bank.random(k, seed=run.seed, exclude_game=game.id)
+    return recalled(bank, game, k)
 
 
 def episode_of(

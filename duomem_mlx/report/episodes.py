@@ -3,7 +3,7 @@
 import base64
 import gzip
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,16 @@ from duomem_mlx.report.reading import Results
 from duomem_mlx.trajectory import Episode
 
 
-def viewer_data(results: Results, bank: Path | None) -> dict[str, Any]:
+def viewer_data(results: Results, banks: Sequence[Path]) -> dict[str, Any]:
     """{"arms": labels, "games": one by one, each with its episode by arm, "memories": text by id}. Texts of memories
-    are those of `bank` and of the banks that grew in the results."""
+    are those of `banks` and of the banks that grew in the results."""
     games = []
     for game in results.games:
         by_arm = {label: of_arm[game] for label, of_arm in results.episodes.items() if game in of_arm}
         one = next(iter(by_arm.values()))
         episodes = {label: _episode(episode, results.reasons[label].get(game)) for label, episode in by_arm.items()}
         games.append({"id": game, "type": one.kind, "task": one.task, "episodes": episodes})
-    return {"arms": list(results.arms), "games": games, "memories": memory_texts(results, bank)}
+    return {"arms": list(results.arms), "games": games, "memories": memory_texts(results, banks)}
 
 
 def packed(value: Mapping[str, Any]) -> str:
@@ -33,7 +33,7 @@ def packed(value: Mapping[str, Any]) -> str:
     return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
 
 
-def memory_texts(results: Results, bank: Path | None) -> dict[str, dict[str, Any]]:
+def memory_texts(results: Results, banks: Sequence[Path]) -> dict[str, dict[str, Any]]:
     wanted = {
         label: {memory_id(m) for episode in of_arm.values() for m in episode.memories}
         for label, of_arm in results.episodes.items()
@@ -41,8 +41,8 @@ def memory_texts(results: Results, bank: Path | None) -> dict[str, dict[str, Any
     found: dict[str, dict[str, Any]] = {}
     for label, ids in wanted.items():
         grown = bank_path(results.folder, label, results.seed)
-        for folder in (bank, grown if is_bank(grown) else None):
-            if folder is not None and ids - found.keys():
+        for folder in (*banks, *([grown] if is_bank(grown) else [])):
+            if ids - found.keys():
                 with Bank.open(folder) as opened:
                     found |= {memory.id: _memory(memory) for memory in _of(opened, ids - found.keys())}
     return found

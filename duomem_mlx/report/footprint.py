@@ -21,10 +21,14 @@ class Footprint:
     adapter_parameters: int | None = None
     bank_bytes: int | None = None  # texts and vectors
     bank_memories: int | None = None
+    own_bank_bytes: int | None = None  # of the student's own successes
+    own_bank_memories: int | None = None
 
 
-def footprint(run: Mapping[str, Any], adapter: Path | None, bank: Path | None) -> Footprint:
-    """`adapter` and `bank` are folders that `at_hand` gave."""
+def footprint(
+    run: Mapping[str, Any], adapter: Path | None, bank: Path | None, own_bank: Path | None = None
+) -> Footprint:
+    """`adapter`, `bank` and `own_bank` are folders that `at_hand` gave."""
     figures: dict[str, int] = {}
     try:
         model = locate(str(run["model"]), fetch=False)
@@ -38,10 +42,11 @@ def footprint(run: Mapping[str, Any], adapter: Path | None, bank: Path | None) -
 
         figures["adapter_bytes"] = _bytes(adapter / name for name in (CONFIG, WEIGHTS))
         figures["adapter_parameters"] = sum(array.size for array in read_weights(adapter).values())
-    if bank is not None:
-        figures["bank_bytes"] = _bytes(path for pattern in FILES for path in bank.glob(pattern))
-        with Bank.open(bank) as opened:
-            figures["bank_memories"] = len(opened)
+    for name, folder in (("bank", bank), ("own_bank", own_bank)):
+        if folder is not None:
+            figures[f"{name}_bytes"] = _bytes(path for pattern in FILES for path in folder.glob(pattern))
+            with Bank.open(folder) as opened:
+                figures[f"{name}_memories"] = len(opened)
     return Footprint(**figures)
 
 
@@ -56,15 +61,15 @@ def adapter_at_hand(run: Mapping[str, Any], named: Path | None) -> Path | None:
     return _the_one(folder, named, "adapter", lambda path: identity(path) == run.get("adapter_hash"))
 
 
-def bank_at_hand(run: Mapping[str, Any], named: Path | None) -> Path | None:
-    """The folder of the bank that was evaluated, as `adapter_at_hand`."""
-    if run.get("memories") is None:
+def bank_at_hand(run: Mapping[str, Any], named: Path | None, what: str = "memories") -> Path | None:
+    """The folder of the bank that was evaluated as `what`, as `adapter_at_hand`."""
+    if run.get(what) is None:
         return None
-    folder = named or shipped("memories", str(run["memories"]))
+    folder = named or shipped("memories", str(run[what]))
 
     def is_it(path: Path) -> bool:
         with Bank.open(path) as bank:
-            return bank.identity == run.get("memories_hash")
+            return bank.identity == run.get(f"{what}_hash")
 
     return _the_one(folder if named or (folder and is_bank(folder)) else None, named, "bank", is_it)
 

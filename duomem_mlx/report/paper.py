@@ -29,7 +29,7 @@ LADDER = (
     Rung("no memory", 6, "base"),
     Rung("MemP, its own memories", 77, "own-memories"),
     Rung("the teacher's memories", 79, "memories"),
-    Rung("LoRA and its own memories", 101, None),
+    Rung("LoRA and its own memories", 101, "adapter-own-memories"),
     Rung("DuoMem: LoRA and the teacher's memories", 109, "duomem"),
     Rung("the teacher, 72B", 122, "teacher"),
 )

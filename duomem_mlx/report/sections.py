@@ -19,6 +19,7 @@ WHAT = {
     "memories": "with the teacher's memories",
     "random-memories": "with memories drawn at random, the control",
     "adapter": "with the adapter",
+    "adapter-own-memories": "with the adapter and memories of its own successes",
     "duomem": "with both",
     "teacher": "what taught it",
 }
@@ -176,6 +177,7 @@ def _footprint(found: Footprint) -> Section | None:
         ("base model", found.base_bytes, None),
         ("adapter", found.adapter_bytes, found.adapter_parameters and f"{found.adapter_parameters:,} parameters"),
         ("memories", found.bank_bytes, found.bank_memories and f"{found.bank_memories:,} memories"),
+        ("own memories", found.own_bank_bytes, found.own_bank_memories and f"{found.own_bank_memories:,} memories"),
     )
     rows = [(name, f"{size:,}", f"{size / 1e6:,.2f}", str(more or NONE)) for name, size, more in sizes if size]
     if not rows:

@@ -32,24 +32,26 @@ def write_report(
     cause: Cause | None = None,
     adapter: Path | None = None,
     bank: Path | None = None,
+    own_bank: Path | None = None,
 ) -> Written:
-    """Write both files into `out`, by default beside the results. `adapter` and `bank` say where what was evaluated
-    lies; without them the shipped ones are looked at.
+    """Write both files into `out`, by default beside the results. `adapter`, `bank` and `own_bank` say where what was
+    evaluated lies; without them the shipped ones are looked at.
 
     Raises UsageError when there are no results or a file of another's is in the way, DuomemError when a file is torn.
     """
     check_installed()
     run = read_run(results_folder)
-    adapter, bank = adapter_at_hand(run, adapter), bank_at_hand(run, bank)
+    adapter = adapter_at_hand(run, adapter)
+    bank, own_bank = bank_at_hand(run, bank), bank_at_hand(run, own_bank, "own_memories")
     folder = out or results_folder
     for name, mark in ((HTML, page.MARK), (MARKDOWN, markdown.MARK)):
         if not _ours(folder / name, mark):
             raise UsageError(f"{folder / name} is there and is no report of ours.", "Choose another --out.")
     results = read_results(results_folder, run, cause)
-    report = report_of(results, footprint(run, adapter, bank))
+    report = report_of(results, footprint(run, adapter, bank, own_bank))
     texts = {
         MARKDOWN: markdown.markdown(report),
-        HTML: page.page(report, viewer_data(results, bank)),
+        HTML: page.page(report, viewer_data(results, [folder for folder in (bank, own_bank) if folder])),
     }
     for name, text in texts.items():
         write_text(folder / name, text.encode(errors="replace").decode())  # halves of surrogate pairs

@@ -27,6 +27,7 @@ class HashingEncoder:
 
 
 def memory(task: str = "put some box on dresser", script: str = "take a box; put it on the dresser.", **more: object):
-    source = Source("household", str(more.pop("game", "g1")), "train", "search", "t1")
+    said = [str(more.pop(name, usual)) for name, usual in (("game", "g1"), ("split", "train"), ("teacher", "search"))]
+    source = Source("household", *said, "t1")
     settings = {"steps": ("go to sofa 1", "take box 1 from sofa 1"), "created": "2026-01-01T00:00:00+00:00", **more}
     return Memory(task=task, script=script, source=source, **settings)  # type: ignore[arg-type]
