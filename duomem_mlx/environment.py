@@ -184,13 +184,3 @@ def teacher_of(environment: Environment, seed: int | None = None) -> Teacher:
         )
     teacher: Teacher = make()
     return teacher
-
-
-def check_game(game: Any, where: str) -> None:
-    """Raise DuomemError naming what `game` lacks of the protocol."""
-    missing = [name for name in ("id", "task", "reset", "step", "done", "won", "score") if not hasattr(game, name)]
-    if missing:
-        raise DuomemError(
-            f"The game {where} lacks {', '.join(missing)}.",
-            "See docs/architecture.md, the environment protocol.",
-        )

@@ -88,7 +88,7 @@ def evaluate(
     from duomem_mlx.errors import DuomemError, UsageError
     from duomem_mlx.evaluation.arms import DEFAULT_ARMS, OWN_ARMS, arm_named
     from duomem_mlx.evaluation.results import TABLE_COLUMNS, table_rows
-    from duomem_mlx.evaluation.runner import Run
+    from duomem_mlx.evaluation.runner import OTHER_OPENING, Run
     from duomem_mlx.evaluation.runner import evaluate as play_all
     from duomem_mlx.paths import digest, run_folder
     from duomem_mlx.student.adapters import usual_k
@@ -190,6 +190,11 @@ def evaluate(
         at_hand = options.given(context, "adapter", "memories", "own_memories")
         looked_at = output.call("report", results, named=at_hand)
         output.hint(f"{looked_at}   or   {output.call('run', named=named)}")
+    if elsewhere := sum(figures["flags"].get(OTHER_OPENING, 0) for figures in summary["arms"].values()):
+        output.say(
+            f"Careful: {elsewhere} games did not open as they did in another arm, so the arms did not play the same; "
+            f"`{output.call('envs', 'check', env)}` looks into that."
+        )
     broken = {
         label: figures["ends"]["environment"]
         for label, figures in summary["arms"].items()
@@ -199,7 +204,7 @@ def evaluate(
         told = ", ".join(f"{count} in {label}" for label, count in broken.items())
         raise DuomemError(
             f"The environment broke off games ({told}); they count as not won.",
-            f"Their last observation in {results}/episodes says why.",
+            f"Their last observation in {results}/episodes says why; without these files they are played again.",
         )
 
 

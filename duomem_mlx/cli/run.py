@@ -48,6 +48,7 @@ def run(
     parts = Parts()
     from duomem_mlx.environment import ordered
     from duomem_mlx.errors import UsageError
+    from duomem_mlx.guarded import guarded
     from duomem_mlx.student.adapters import usual_k
     from duomem_mlx.student.decoding import Decoding
     from duomem_mlx.student.episodes import PlaySettings
@@ -57,7 +58,7 @@ def run(
     tasks = ordered(environment, games)
     if number > len(tasks):
         raise UsageError(f"--number is {number}, but {games!r} holds {len(tasks)} games.", "Name a smaller one.")
-    game = environment.open(tasks[number - 1])
+    game = guarded(environment.open(tasks[number - 1]))
     parts.done("game")
     folder = wiring.adapter_path(adapter, model)
     k = usual_k(folder) if k is None else k

@@ -10,7 +10,8 @@ from duomem_mlx.environment import Environment, Game, teacher_of
 from duomem_mlx.evaluation.arms import ARMS, TEACHER, Arm
 from duomem_mlx.evaluation.claims import Claims, claims_in
 from duomem_mlx.evaluation.growing import Learning, episode_name, growing_bank, learn_from, unlearnt
-from duomem_mlx.evaluation.results import episode_path, finished_games, summarise, write_episode
+from duomem_mlx.evaluation.results import episode_path, finished_games, read_episode, summarise, write_episode
+from duomem_mlx.guarded import WorldBroke, open_game
 from duomem_mlx.student.agent import Agent, examples, recalled
 from duomem_mlx.student.episodes import Entry, PlaySettings, Turn, play
 from duomem_mlx.teachers.record import attempt
@@ -19,6 +20,7 @@ from duomem_mlx.trajectory import Episode, PlayedStep
 if TYPE_CHECKING:
     from duomem_mlx.memory.bank import Bank, Hit
 
+OTHER_OPENING = "other_opening"  # flag of a game's first step
 WAIT_SECONDS = 1.0  # until it is looked again whether others have left something to play
 Progress = Callable[[int, int, str], None]  # games over, games in all, what is going on
 
@@ -159,7 +161,7 @@ def play_arm(
             if claims is not None and episode_path(run.folder, label, run.seed, task_id).is_file():
                 claims.release(claim_name(run, label, task_id))
                 continue
-            game = run.environment.open(task_id)
+            game = open_game(run.environment, task_id)
             hits = recall(run, arm, k, game)
             open_games[task_id] = game, hits
             yield Entry(task_id, game, examples(hits))
@@ -175,11 +177,27 @@ def play_arm(
             continue
         game, hits = open_games.pop(turn.key)
         opening = openings.pop(turn.key)
-        episode = episode_of(run.environment, label, k, game, opening, turns.pop(turn.key), hits, agent)
+        played = turns.pop(turn.key)
+        episode = episode_of(run.environment, label, k, game, opening, played, hits, agent)
+        if opens_otherwise(run, episode):
+            first, *rest = (played_step(turn) for turn in played)
+            marked = replace(first, flags=(*first.flags, OTHER_OPENING))
+            episode = replace(episode, steps=(marked, *rest))
         write_episode(run.folder, run.seed, episode)
         if claims is not None:
             claims.release(claim_name(run, label, turn.key))
         yield episode
+
+
+def opens_otherwise(run: Run, episode: Episode) -> bool:
+    """Whether this game opened with another text in an arm that is on disk: then it is not the same game."""
+    if episode.end == "environment" and not episode.opening:
+        return False
+    for folder in sorted((run.folder / "episodes").glob("*")):
+        path = episode_path(run.folder, folder.name, run.seed, episode.game)
+        if folder.name != episode.arm and path.is_file() and (other := read_episode(path)).opening:
+            return other.opening != episode.opening
+    return False
 
 
 def recall(run: Run, arm: Arm, k: int, game: Game) -> "Sequence[Hit]":
@@ -189,7 +207,10 @@ def recall(run: Run, arm: Arm, k: int, game: Game) -> "Sequence[Hit]":
         return []
     if arm.memories == "random":
         return bank.random(k, seed=run.seed, exclude_game=game.id)
-    return recalled(bank, game, k)
+    try:
+        return recalled(bank, game, k)
+    except WorldBroke:  # it is told when the game is begun
+        return []
 
 
 def episode_of(

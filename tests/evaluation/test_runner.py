@@ -190,6 +190,50 @@ def test_episodes_of_other_games_are_not_counted(tmp_path: Path, agent_for: Any)
     assert summary["games"] == summary["arms"]["base"]["games"] == 2
 
 
+def test_whatever_a_world_does_wrong_marks_its_game_and_the_others_are_played(tmp_path: Path, agent_for: Any) -> None:
+    def gone(*_: Any) -> Any:
+        raise OSError("the simulator is gone")
+
+    class Bad(World):
+        def open(self, task_id: str) -> tiny.Echo:
+            game: Any = super().open(task_id)
+            number = GAMES.index(task_id)
+            if number == 0:
+                gone()
+            if number == 1:
+                game.reset = gone
+            if number == 2:
+                game.reset = lambda: None
+            if number == 3:
+                game.step = lambda action: b"\xff"
+            return game  # type: ignore[no-any-return]
+
+    bank = FakeBank()
+    bank.by = "facts"  # found with the opening, so that a game is begun before it is played
+    bank.question = lambda task, opening: opening  # type: ignore[attr-defined]
+    run = replace(run_in(tmp_path, Bad()), bank=bank)  # type: ignore[arg-type]
+    summary = evaluate(run, [arm_named("base"), arm_named("memories")], lambda adapter: acting(agent_for(adapter)))
+    assert summary["arms"]["base"]["ends"] == summary["arms"]["memories"]["ends"] == {"environment": 4, "won": 1}
+    said = [episode.steps[-1].observation for episode in read_episodes(tmp_path)["memories"][0]]
+    assert "raised OSError: the simulator is gone." in said[0]
+    assert "`reset` raised OSError" in said[1]
+    assert "`reset` gave nothing" in said[2]
+    assert "`step` gave bytes" in said[3]
+
+
+def test_a_game_that_opens_otherwise_from_arm_to_arm_is_marked(tmp_path: Path, agent_for: Any) -> None:
+    class Moody(World):
+        def open(self, task_id: str) -> tiny.Echo:
+            game: Any = super().open(task_id)
+            if task_id == GAMES[1]:
+                game.reset = lambda opens=self.opened[task_id]: f"Room {opens}."
+            return game  # type: ignore[no-any-return]
+
+    summary = evaluate(run_in(tmp_path, Moody()), [arm_named("base"), arm_named("memories")], agent_for)
+    assert "other_opening" not in summary["arms"]["base"]["flags"]
+    assert summary["arms"]["memories"]["flags"]["other_opening"] == 1
+
+
 def test_games_that_the_world_broke_off_are_counted_apart(tmp_path: Path, agent_for: Any) -> None:
     class Broken(World):
         def open(self, task_id: str) -> tiny.Echo:
