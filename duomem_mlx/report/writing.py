@@ -51,11 +51,11 @@ def write_report(
     report = report_of(results, footprint(run, adapter, bank, own_bank))
     texts = {
         MARKDOWN: markdown.markdown(report),
-        HTML: page.page(report, viewer_data(results, [folder for folder in (bank, own_bank) if folder])),
+        HTML: page.page(report, viewer_data(results, [folder for folder in (bank, own_bank) if folder], cause)),
     }
     for name, text in texts.items():
         write_text(folder / name, text.encode(errors="replace").decode())  # halves of surrogate pairs
-    episodes = sum(len(of_arm) for of_arm in results.episodes.values())
+    episodes = sum(len(results.of_arm(label)) for label in results.episodes)
     return Written(folder / HTML, folder / MARKDOWN, len(results.games), episodes, results.unfinished)
 
 

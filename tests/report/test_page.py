@@ -157,3 +157,12 @@ def test_a_file_of_anothers_is_not_overwritten(tmp_path):
     with pytest.raises(UsageError, match=r"report\.md is there and is no report of ours"):
         write_report(folder)
     assert (folder / "report.md").read_text() == "my own notes\n"
+
+
+def test_seeds_have_their_spread_in_a_table_and_their_games_in_the_viewer(tmp_path):
+    more = {7: two_games(("duomem",)), 8: [replace(one, won=True) for one in two_games(("duomem",))]}
+    written = write_report(results(tmp_path / "r", two_games(("base", "duomem")), more_seeds=more))
+    text = written.markdown.read_text()
+    assert "| duomem | 3: 0, 7, 8 | 66.7% | 28.9 | 50.0–100.0 |" in text
+    assert "| duomem, seed 8 |" in text
+    assert data_of(written.html.read_text())["arms"] == ["base", *(f"duomem, seed {n}" for n in (0, 7, 8))]
