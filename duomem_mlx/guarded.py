@@ -9,7 +9,7 @@ from duomem_mlx.errors import DuomemError
 
 MOST_CHARACTERS = 1_000_000  # of one text; whoever reads a file to an agent should cut it before
 FAULTS = (Exception, SystemExit)  # a simulator may want to end the process; Ctrl-C is the user's
-GAME_HAS = ("id", "split", "task", "reset", "step", "done", "won", "score")
+GAME_HAS = ("id", "split", "task", "reset", "step")  # and, once it is begun, its verdict
 
 _Value = TypeVar("_Value")
 

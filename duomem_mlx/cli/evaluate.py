@@ -68,6 +68,7 @@ def evaluate(
     learn: options.Learn = None,
     batch_size: Width = None,
     ram: options.Ram = None,
+    allow_side_effects: options.SideEffects = False,
     keep_awake: machine.KeepAwake = False,
     seed: options.Seed = 0,
     out: options.Out = None,
@@ -99,6 +100,7 @@ def evaluate(
     usual = (*DEFAULT_ARMS, *OWN_ARMS) if own_memories is not None else DEFAULT_ARMS
     arms = [arm_named(name) for name in dict.fromkeys(arm or usual)]
     environment = wiring.open_environment(env, games_dir, engine)
+    wiring.may_play(environment, allow_side_effects)
     tasks = ordered(environment, games, limit)
     folder, by_seed = seeds.adapters_of(adapter, model)
     ks = parse_ks(str(usual_k(folder)) if k is None else k)

@@ -38,6 +38,7 @@ def run(
     actions: options.Actions = "free",
     seed: options.Seed = 0,
     learn: options.Learn = None,
+    allow_side_effects: options.SideEffects = False,
     json: options.Json = False,
 ) -> None:
     """Play one game: the task, the memories recalled, every action and what came of it, the verdict.
@@ -55,6 +56,7 @@ def run(
 
     decoding = Decoding(temp, top_p, seed, avoid_refused, actions)
     environment = wiring.open_environment(env, games_dir, engine)
+    wiring.may_play(environment, allow_side_effects)
     tasks = ordered(environment, games)
     if number > len(tasks):
         raise UsageError(f"--number is {number}, but {games!r} holds {len(tasks)} games.", "Name a smaller one.")

@@ -128,6 +128,7 @@ def train(
     adapter: Begin = None,
     on_policy: course.OnPolicy = 0,
     on_policy_games: course.OnPolicyGames = None,
+    allow_side_effects: options.SideEffects = False,
     config: ConfigFile = None,
     show_rows: ShowRows = 0,
     plan: PlanOnly = False,
@@ -193,6 +194,8 @@ def train(
     if with_tools and settings.prompt_style != CHAT:
         raise UsageError(f"{settings.prompt_style} has no place for tools.", "Use --prompt-style chat.")
     rounds = course.chosen_rounds(on_policy, on_policy_games, environment)
+    if rounds is not None:
+        wiring.may_play(environment, allow_side_effects)
     if rounds is not None and ranks.count > 1:
         raise UsageError("On-policy rounds are played by one process.", "Leave out mlx.launch, or --on-policy.")
     chosen = successes(trajectories, environment)

@@ -122,6 +122,7 @@ def import_(
     form: Format = None,
     unchecked: Unchecked = False,
     won: Won = None,
+    allow_side_effects: options.SideEffects = False,
     out: options.Out = None,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
@@ -144,6 +145,7 @@ def import_(
     from duomem_mlx.trajectory import to_record
 
     environment = wiring.open_environment(env, games_dir, engine)
+    wiring.may_play(environment, allow_side_effects)
     with_tools = environment.name == runs.NAME
     if with_tools and (games or form or unchecked):
         raise UsageError("Runs with tools are not played again.", "Say which were won with --won, and nothing else.")

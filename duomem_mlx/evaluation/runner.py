@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from duomem_mlx.environment import Environment, Game, teacher_of
+from duomem_mlx.environment import Environment, Game, parallel_safe, teacher_of
 from duomem_mlx.evaluation.arms import ARMS, TEACHER, Arm
 from duomem_mlx.evaluation.claims import Claims, claims_in
 from duomem_mlx.evaluation.growing import Learning, episode_name, growing_bank, learn_from, unlearnt
@@ -190,8 +190,7 @@ def play_job(run: Run, job: Job, games: Sequence[str], agent: Agent, claims: Cla
             yield Entry(task_id, game, examples(hits))
 
     refused = getattr(run.environment, "refused", None)
-    together = getattr(run.environment, "parallel_safe", True)
-    settings = run.settings if together else replace(run.settings, width=1)
+    settings = run.settings if parallel_safe(run.environment) else replace(run.settings, width=1)
     commands = getattr(run.environment, "commands", None)
     for turn in play(agent.student, agent.writer, entries(), settings, refused, commands):
         openings.setdefault(turn.key, turn.observation)

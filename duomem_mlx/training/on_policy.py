@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from duomem_mlx.environment import Environment, Teacher, stratified
+from duomem_mlx.environment import Environment, Teacher, parallel_safe, stratified
 from duomem_mlx.errors import UsageError
 from duomem_mlx.guarded import WorldBroke, open_game
 from duomem_mlx.paths import RunFolder, append_json, mend_tail, replacing, write_text
@@ -184,7 +184,7 @@ def _play_together(games: Sequence[str], number: int, student: Student, course: 
         except WorldBroke:  # it is told when the game is begun
             return ()
 
-    together = getattr(environment, "parallel_safe", True)
+    together = parallel_safe(environment)
     settings = PlaySettings(max_steps=rounds.max_steps // 2, width=rounds.width if together else 1)
     seconds = dict.fromkeys(games, 0.0)
     for turn in play(student, course.writer(student), entries(), settings, refused):

@@ -46,7 +46,7 @@ def test_a_world_whose_games_lack_something_is_told() -> None:
     t = attempt(Halves(), "train/1", ScriptedTeacher([]), {"kind": "scripted"}, 30)
     assert (t.end, t.steps) == (
         "environment",
-        (Step("", "The game lacks id, split, task, reset, step, done, won, score."),),
+        (Step("", "The game lacks id, split, task, reset, step."),),
     )
 
 
