@@ -166,10 +166,10 @@ def compare_with_base(arms: dict[str, dict[str, Any]], episodes: Mapping[str, Ma
     """Add to every arm how it stands against `base` on the same games: games won by one of the two alone, exact p."""
     if "base" not in episodes:
         return
-    base = _verdicts(episodes["base"])
+    base = verdicts_of(episodes["base"])
     for label, figures in arms.items():
         if label != "base":
-            base_only, arm_only = discordant(base, _verdicts(episodes[label]))
+            base_only, arm_only = discordant(base, verdicts_of(episodes[label]))
             p = mcnemar(base_only, arm_only)
             figures["against_base"] = {
                 "arm_only": arm_only,
@@ -183,25 +183,12 @@ def paired(episodes: Mapping[str, Mapping[int, Sequence[Episode]]], labels: Sequ
     """Every two arms on the games that both played, "first against second": games won by one alone (of several seeds:
     by more of them), exact p, and the difference of success (second less first) with its 95% interval; and
     "interaction", where the four arms are there: what both axes give together over the sum of what each gives alone."""
-    verdicts = {label: _verdicts(episodes[label]) for label in labels}
+    verdicts = {label: verdicts_of(episodes[label]) for label in labels}
     found: dict[str, dict[str, Any]] = {}
     for place, first in enumerate(labels):
         for second in labels[place + 1 :]:
-            both = verdicts[first].keys() & verdicts[second].keys()
-            if not both:
-                continue
-            first_only, second_only = discordant(verdicts[first], verdicts[second])
-            difference, low, high = paired_difference(
-                [verdicts[second][game] - verdicts[first][game] for game in sorted(both)]
-            )
-            found[f"{first} against {second}"] = {
-                "games": len(both),
-                "first_only": first_only,
-                "second_only": second_only,
-                "p": mcnemar(first_only, second_only),
-                "difference": round(difference, 4),
-                "difference95": [round(low, 4), round(high, 4)],
-            }
+            if pair := compared(verdicts[first], verdicts[second]):
+                found[f"{first} against {second}"] = pair
     four = [verdicts[label] for label in AXES if label in verdicts]
     if len(four) == len(AXES):
         games = sorted(set.intersection(*(set(of_arm) for of_arm in four)))
@@ -212,6 +199,23 @@ def paired(episodes: Mapping[str, Mapping[int, Sequence[Episode]]], labels: Sequ
             "value95": [round(low, 4), round(high, 4)],
         }
     return found
+
+
+def compared(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, Any] | None:
+    """Two arms, by game the share of plays won, on the games that both played; None where there are none."""
+    both = sorted(first.keys() & second.keys())
+    if not both:
+        return None
+    first_only, second_only = discordant(first, second)
+    difference, low, high = paired_difference([second[game] - first[game] for game in both])
+    return {
+        "games": len(both),
+        "first_only": first_only,
+        "second_only": second_only,
+        "p": mcnemar(first_only, second_only),
+        "difference": round(difference, 4),
+        "difference95": [round(low, 4), round(high, 4)],
+    }
 
 
 def table_rows(summary: Mapping[str, Any]) -> list[list[str]]:
@@ -250,7 +254,7 @@ def finished_games(folder: Path, arm: str, seed: int) -> set[str]:
     return {path.stem for path in (folder / "episodes" / arm / str(seed)).glob("*.json") if path.name[0] != "."}
 
 
-def _verdicts(seeds: Mapping[int, Sequence[Episode]]) -> dict[str, float]:
+def verdicts_of(seeds: Mapping[int, Sequence[Episode]]) -> dict[str, float]:
     """Game -> share of the seeds that played it which won it."""
     plays: dict[str, list[bool]] = defaultdict(list)
     for of_seed in seeds.values():

@@ -12,21 +12,27 @@ from duomem_mlx.evaluation.causes import Cause
 from duomem_mlx.evaluation.growing import bank_path
 from duomem_mlx.memory.bank import Bank, is_bank
 from duomem_mlx.memory.record import Memory
+from duomem_mlx.report.beside import names_of
 from duomem_mlx.report.reading import Results, reason
 from duomem_mlx.trajectory import Episode
 
 
-def viewer_data(results: Results, banks: Sequence[Path], cause: Cause | None = None) -> dict[str, Any]:
+def viewer_data(evaluations: Sequence[Results], banks: Sequence[Path], cause: Cause | None = None) -> dict[str, Any]:
     """{"arms": labels, "games": one by one, each with its episode by arm, "memories": text by id}. Texts of memories
-    are those of `banks` and of the banks that grew in the results."""
-    views = {name: results.episodes[label][seed] for name, (label, seed) in results.views.items()}
+    are those of `banks` and of the banks that grew in the results. Of several evaluations each arm is called by its
+    evaluation too."""
+    views: dict[str, Mapping[str, Episode]] = {}
+    for called, results in zip(names_of(evaluations), evaluations, strict=True):
+        prefix = f"{called}: " if len(evaluations) > 1 else ""
+        views |= {prefix + name: results.episodes[label][seed] for name, (label, seed) in results.views.items()}
     games = []
-    for game in results.games:
+    for game in sorted({game for results in evaluations for game in results.games}):
         played = {name: of_view[game] for name, of_view in views.items() if game in of_view}
         one = next(iter(played.values()))
         episodes = {name: _episode(episode, reason(episode, cause)) for name, episode in played.items()}
         games.append({"id": game, "type": one.kind, "task": one.task, "episodes": episodes})
-    return {"arms": list(views), "games": games, "memories": memory_texts(results, banks)}
+    texts = {id_: text for results in evaluations for id_, text in memory_texts(results, banks).items()}
+    return {"arms": list(views), "games": games, "memories": texts}
 
 
 def packed(value: Mapping[str, Any]) -> str:

@@ -1,15 +1,16 @@
 """The sections of a report, from the figures of an evaluation."""
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 from typing import Any
 
 from duomem_mlx.evaluation.arms import name_and_k
-from duomem_mlx.evaluation.results import TABLE_COLUMNS, interval, interval_of_type, table_rows
+from duomem_mlx.evaluation.results import TABLE_COLUMNS, interval_of_type, table_rows
 from duomem_mlx.evaluation.statistics import wilson
 from duomem_mlx.report import paper, plots
+from duomem_mlx.report.beside import side_by_side
 from duomem_mlx.report.contents import NONE, Report, Section, Table
+from duomem_mlx.report.figures import difference_cells, model_name, number, rate, rate_of
 from duomem_mlx.report.footprint import Footprint
 from duomem_mlx.report.reading import Results, tokens_of
 
@@ -29,7 +30,8 @@ PAIRED = (
 )
 
 
-def report_of(results: Results, footprint: Footprint) -> Report:
+def report_of(results: Results, footprint: Footprint, others: Sequence[Results] = ()) -> Report:
+    """`others` are evaluations that stand beside this one."""
     header = results.header
     split, model = split_of(header), model_name(header)
     seeded = " An arm of several training seeds stands with the mean over them." if _seeded(results) else ""
@@ -43,16 +45,11 @@ def report_of(results: Results, footprint: Footprint) -> Report:
             f"Careful: this evaluation is not finished: {told}. Each arm stands for the games that it has played, and "
             "games that are won quickly end first, so the figures of these arms are too high."
         )
+    beside = [side_by_side([results, *others])] if others else []
     found = (_arms, _seeds, _ladder, _by_k, _by_type, _steps, _time)
-    sections = [make(results) for make in found]
+    sections = [*beside, *(make(results) for make in found)]
     sections += [_footprint(footprint), _paired(results), _causes(results), _made(results)]
     return Report(f"Evaluation of {model} on {split}", tuple(text), tuple(s for s in sections if s is not None))
-
-
-def model_name(header: Mapping[str, Any]) -> str:
-    """For a person; of a folder its own name, not where it lies."""
-    name = str(header.get("model"))
-    return Path(name).name if name.startswith(("/", ".", "~")) else name
 
 
 def what_is(label: str, default_k: int) -> str:
@@ -62,19 +59,6 @@ def what_is(label: str, default_k: int) -> str:
 
 def split_of(header: Mapping[str, Any]) -> str:
     return str(header.get("split", header.get("games")))
-
-
-def rate(success: float, bounds: tuple[float, float]) -> str:
-    """25.0% [7.1–59.1]"""
-    return f"{success:.1%} [{100 * bounds[0]:.1f}–{100 * bounds[1]:.1f}]"
-
-
-def rate_of(figures: Mapping[str, Any]) -> str:
-    return rate(figures["success"], interval(figures))
-
-
-def number(value: float | None, digits: int = 1) -> str:
-    return NONE if value is None else f"{value:,.{digits}f}"
 
 
 def _arms(results: Results) -> Section:
@@ -229,11 +213,7 @@ def _paired(results: Results) -> Section | None:
                 f"beyond the sum of what each gives alone, on the {found['games']} games that all four arms played."
             )
             continue
-        low, high = found["difference95"]
-        difference = f"{100 * found['difference']:+.1f} [{100 * low:+.1f} to {100 * high:+.1f}]"
-        first, second = name.split(" against ", 1)
-        counts = (str(found[key]) for key in ("games", "first_only", "second_only"))
-        rows.append((first, second, *counts, difference, f"{found['p']:.2g}"))
+        rows.append((*name.split(" against ", 1), *difference_cells(found)))
     if not rows:
         return None
     columns = ("first", "second", "games", "first alone won", "second alone won", "difference, points [95%]", "p")
