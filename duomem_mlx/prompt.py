@@ -84,12 +84,12 @@ _ACTION = re.compile(r"^[ \t]*action[ \t]*:[ \t]*(?P<action>\S.*)$", re.IGNORECA
 _THOUGHT = re.compile(r"^[ \t]*thought[ \t]*:(?P<thought>.*)$", re.IGNORECASE | re.MULTILINE)
 
 
-def chat_system(instructions: str, examples: Sequence[Example]) -> str:
-    """The one system text: how to act, then the memories, each marked as made in another room."""
+def chat_system(instructions: str, examples: Sequence[Example], elsewhere: str = "another room") -> str:
+    """The one system text: how to act, then the memories, each marked as made `elsewhere`."""
     if not examples:
         return instructions
     shown = "\n\n".join(
-        f"Example {number}, from another room. The task there was: {_line(e.task)}\n{e.script.strip()}"
+        f"Example {number}, from {elsewhere}. The task there was: {_line(e.task)}\n{e.script.strip()}"
         for number, e in enumerate(examples, 1)
     )
     return f"{instructions}\n\nWhat helped in similar tasks:\n\n{shown}"

@@ -38,7 +38,8 @@ class Local:
         return JSONResponse({"object": "list", "data": [model]})
 
     async def answer(self, asked: Asked) -> Response:
-        wanted, offered = read_request(asked.body), read_offered(asked.body)
+        wanted = read_request(asked.body)
+        offered = await asyncio.to_thread(read_offered, asked.body)  # many schemas take a while to be checked
         heard = Heard(self._worker.prompts.reading, offered)
         events: Events = asyncio.Queue()
         loop = asyncio.get_running_loop()

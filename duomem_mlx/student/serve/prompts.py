@@ -214,7 +214,7 @@ class ChatPrompts:
         tools = list(offered.tools) if offered else []
         if not self.own:
             messages = _in_lines(with_system(messages, described(tools)) if tools else messages)
-        given = [self._as_given(message, spelt) for message in with_memories(messages, examples)]
+        given = [self._as_given(message, spelt) for message in with_memories(messages, examples, bool(tools))]
         return given, self._marked(tools if self.own else [], spelt, trusted=False)
 
     def _tokens(self, text: str, spelt: _Spelt) -> list[int]:

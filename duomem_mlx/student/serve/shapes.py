@@ -132,12 +132,14 @@ def first_said(messages: Iterable[Message]) -> str:
     return next((text_of(message) for message in messages if message["role"] == "user"), "")
 
 
-def with_memories(messages: Sequence[Message], examples: Sequence[Example]) -> list[Message]:
-    """The messages with memories at the end of the system text, or as the system text where there is none."""
+def with_memories(messages: Sequence[Message], examples: Sequence[Example], tools: bool = False) -> list[Message]:
+    """The messages with memories at the end of the system text, or as the system text where there is none. `tools`:
+    they are of runs with tools, which have no rooms."""
     if not examples:
         return list(messages)
     first, rest = _system_and_rest(messages)
-    return [{**first, "content": chat_system(text_of(first), examples).strip()}, *rest]
+    shown = chat_system(text_of(first), examples, "another run") if tools else chat_system(text_of(first), examples)
+    return [{**first, "content": shown.strip()}, *rest]
 
 
 def with_system(messages: Sequence[Message], text: str) -> list[Message]:

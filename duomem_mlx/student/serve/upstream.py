@@ -36,7 +36,7 @@ class Upstream:
         return _passed_back(reply, await _whole(reply), {})
 
     async def answer(self, asked: Asked) -> Response:
-        body = {**asked.body, "messages": with_memories(asked.messages, asked.examples)}
+        body = {**asked.body, "messages": with_memories(asked.messages, asked.examples, bool(asked.body.get("tools")))}
         reply = await unless_gone(asked.request, self._sent(asked.request, "POST", "/chat/completions", body))
         streams = reply.headers.get("content-type", "").startswith("text/event-stream")
         if streams and reply.status_code == 200:
