@@ -11,8 +11,11 @@ import pytest
 from duomem_mlx.cli.main import app, status
 from duomem_mlx.trajectory import read_trajectories
 from tests.cli.test_serve import started
+from tests.student.serve.test_tools import saying
 from tests.tools.weather import CODES, MORE, NEW, TASK, agent, sky, teacher
 from tests.training import made
+
+pytestmark = pytest.mark.filterwarnings("ignore:Function .* has decorators")  # tools that are made in a function
 
 TOOLS = "duomem_mlx.tools.world:ToolRuns"
 
@@ -92,3 +95,12 @@ def test_the_default_student_learns_the_calls_of_a_framework(
         stream = client.chat.completions.create(model="any", messages=messages, tools=told["tools"], stream=True)
         deltas = [c.choices[0].delta.tool_calls[0] for c in stream if c.choices and c.choices[0].delta.tool_calls]
         assert "".join(d.function.arguments for d in deltas) == call.function.arguments
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_framework_takes_the_calls_whole_and_in_a_stream(stream: bool) -> None:
+    with saying('{"name": "final_answer", "arguments": {"answer": "rain"}}') as (url, feeder, tokenizer):
+        playing = agent(url)
+        playing.stream_outputs = stream
+        assert playing.run(TASK.format("Oslo")) == "rain"
+        assert '<|im_start|>assistant\n{"name": "final' in tokenizer.decode(feeder.asked[-1])
