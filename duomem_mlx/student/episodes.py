@@ -19,7 +19,7 @@ import mlx.core as mx
 
 from duomem_mlx.environment import Game, told
 from duomem_mlx.errors import DuomemError, DuomemWarning, UsageError
-from duomem_mlx.prompt import CHAT, COMPACT, Example, Reply
+from duomem_mlx.prompt import CHAT, COMPACT, Example, Reply, on_one_line
 from duomem_mlx.student import cpu
 from duomem_mlx.student.decoding import ADMISSIBLE, FREE, GRAMMAR, GREEDY, Choice, Decoding
 from duomem_mlx.student.ragged import TRIED, Row, Rows, can_feed
@@ -74,7 +74,7 @@ class Turn:
     @property
     def said(self) -> str:
         """The action, or what was said in its place, on one line."""
-        return self.action or f"(no action) {' '.join((self.reply.thought or '').split())}".rstrip()
+        return on_one_line(self.action) or f"(no action) {' '.join((self.reply.thought or '').split())}".rstrip()
 
 
 @dataclass(eq=False)
