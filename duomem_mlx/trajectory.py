@@ -213,7 +213,9 @@ class PlayedStep(Step):
     tokens_cached: int = 0  # computed in earlier turns and used again
     tokens_out: int = 0  # produced
     seconds: float = 0.0
-    flags: tuple[str, ...] = ()  # such as "no_action", "refused", "loop", "cut"; the world's own "other_opening"
+    flags: tuple[
+        str, ...
+    ] = ()  # such as "no_action", "refused", "loop", "cut"; of the world "other_opening", "clipped"
 
 
 @dataclass(frozen=True)

@@ -368,7 +368,7 @@ def _act(seat: _Seat, writer: Writer, settings: PlaySettings, refused: Any) -> T
     seat.steps += 1
     reply = writer.read(answer)
     before = seat.observation
-    flags = []
+    flags = ["clipped"] if writer.cuts(before) else []  # what it read was
     end: str | None = None
     complete = answer[-1] in writer.stop_tokens
     if not complete:
