@@ -15,7 +15,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("paths",),
     ("trajectory",),
     ("environment",),
-    ("guarded", "example_world", "prompt", "models_on_disk", "tools"),
+    ("guarded", "example_world", "text_gym", "prompt", "models_on_disk", "tools"),
     ("teachers", "memory", "household"),
     ("student",),
     ("evaluation", "training"),
