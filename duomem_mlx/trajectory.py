@@ -11,8 +11,7 @@ from typing import Any
 from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.paths import append_json, read_json
 
-# 2: steps that say what was wanted instead; 3: runs with tools. What has neither is written as 1, for older readers.
-FORMAT = 3
+FORMAT = 2  # 2: steps that say what was wanted instead; whatever has none is written as 1, for older readers
 ENDS = ("won", "lost", "steps", "context", "environment")
 
 
@@ -24,7 +23,6 @@ class Step:
     observation: str
     thought: str | None = None
     wanted: str | None = None  # what the teacher would have done there, where a student did something else
-    sent: tuple[Mapping[str, Any], ...] | None = None  # in a run with tools: the messages that the next request added
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,6 @@ class Trajectory:
     seconds: float
     tokens: Mapping[str, int] | None = None  # {"in": …, "out": …}
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    request: Mapping[str, Any] | None = None  # a run with tools: {"messages": …, "tools": …} of its first request
 
     @property
     def id(self) -> str:
@@ -59,7 +56,7 @@ class Trajectory:
 
 def measures(split: str) -> bool:
     """Whether the games of a split measure: of one that was trained on its figures say nothing."""
-    return split.startswith("valid")
+    return split.startswith(("valid", "dev", "test"))
 
 
 def trajectory_id(environment: str, game: str, actions: Iterable[str]) -> str:
@@ -70,14 +67,12 @@ def trajectory_id(environment: str, game: str, actions: Iterable[str]) -> str:
 def to_record(trajectory: Trajectory) -> dict[str, Any]:
     """The JSON object of one line."""
     corrected = any(step.wanted is not None for step in trajectory.steps)
-    version = 3 if trajectory.request is not None else 2 if corrected else 1
-    record = {"format": version, "id": trajectory.id, **asdict(trajectory)}
+    record = {"format": FORMAT if corrected else 1, "id": trajectory.id, **asdict(trajectory)}
     record["steps"] = [
         {key: value for key, value in asdict(step).items() if value is not None} for step in trajectory.steps
     ]
-    for name in ("tokens", "request"):
-        if record[name] is None:
-            del record[name]
+    if trajectory.tokens is None:
+        del record["tokens"]
     return record
 
 
@@ -98,7 +93,6 @@ def from_record(record: Any, where: str) -> Trajectory:
                 _text(step["observation"]),
                 _optional_text(step.get("thought")),
                 _optional_text(step.get("wanted")),
-                _messages(step["sent"]) if "sent" in step else None,
             )
             for step in record["steps"]
         )
@@ -117,7 +111,6 @@ def from_record(record: Any, where: str) -> Trajectory:
             seconds=float(record["seconds"]),
             tokens=record.get("tokens"),
             created=_text(record["created"]),
-            request=_request(record["request"]) if "request" in record else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DuomemError(f"{where} is not a trajectory ({_reason(error)}).", _REMAKE) from None
@@ -184,17 +177,6 @@ def _optional_text(value: Any) -> str | None:
     return None if value is None else _text(value)
 
 
-def _request(value: Any) -> dict[str, Any]:
-    return {"messages": list(_messages(value["messages"])), "tools": [dict(tool) for tool in value["tools"]]}
-
-
-def _messages(value: Any) -> tuple[dict[str, Any], ...]:
-    messages = tuple(dict(message) for message in value)
-    for message in messages:
-        _text(message["role"])
-    return messages
-
-
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"true or false expected, found {type(value).__name__}")
@@ -213,9 +195,7 @@ class PlayedStep(Step):
     tokens_cached: int = 0  # computed in earlier turns and used again
     tokens_out: int = 0  # produced
     seconds: float = 0.0
-    flags: tuple[
-        str, ...
-    ] = ()  # such as "no_action", "refused", "loop", "cut"; of the world "other_opening", "clipped"
+    flags: tuple[str, ...] = ()  # of "no_action", "refused", "loop", "cut"
 
 
 @dataclass(frozen=True)
@@ -237,7 +217,6 @@ def episode_from_record(record: Any, where: str) -> Episode:
                 step.observation,
                 step.thought,
                 step.wanted,
-                step.sent,
                 tokens_new=int(raw["tokens_new"]),
                 tokens_cached=int(raw["tokens_cached"]),
                 tokens_out=int(raw["tokens_out"]),

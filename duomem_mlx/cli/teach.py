@@ -13,16 +13,18 @@ if TYPE_CHECKING:
     from duomem_mlx.environment import Environment
     from duomem_mlx.teachers.course import Play
 
-SEARCH = "search"
+SEARCH, GOLD = "search", "gold"
 REMOTE_ONLY = ("plan", "model", "batch_size", "temp", "max_tokens", "keep_thoughts", "max_total_tokens", "max_hours")
 ATTEMPTS = 5  # at a game, for each solution that is wanted
+GOLD_ATTEMPTS = 2
 
 TeacherName = Annotated[
     str,
     typer.Option(
         "--teacher",
-        metavar="search|remote",
-        help="Who plays: the environment's own searcher, or a model behind an endpoint of OpenAI's kind.",
+        metavar="search|gold|remote",
+        help="Who plays: the environment's own searcher, the solutions that came with its games, or a model behind an "
+        "endpoint of OpenAI's kind.",
     ),
 ]
 RemoteModelName = Annotated[
@@ -34,7 +36,7 @@ MostAttempts = Annotated[
         "--attempts",
         min=1,
         metavar="N",
-        help="Attempts at a game, at most [default: 5 for each solution; search: 1 for one].",
+        help="Attempts at a game, at most [default: 5 for each solution; search: 1 for one; gold: 2].",
     ),
 ]
 Solutions = Annotated[
@@ -90,7 +92,6 @@ def teach(
     max_total_tokens: MaxTotalTokens = None,
     max_hours: MaxHours = None,
     plan: Plan = False,
-    allow_side_effects: options.SideEffects = False,
     keep_awake: machine.KeepAwake = False,
     seed: options.Seed = 0,
     out: options.Out = None,
@@ -103,7 +104,7 @@ def teach(
     again) and summary.json; a remote teacher's answers are in answers.jsonl before they are used. The same command
     again goes on where it stopped, and pays for no answer twice.
     """
-    from duomem_mlx.environment import ordered, teacher_of
+    from duomem_mlx.environment import ordered, solutions_of, teacher_of
     from duomem_mlx.errors import DuomemError, UsageError
     from duomem_mlx.paths import run_folder, write_json
     from duomem_mlx.teachers.attempts import AGAIN, NOT_WON, WON, attempts_in, summary_of
@@ -115,18 +116,20 @@ def teach(
     started = time.perf_counter()
     machine.keep_awake(keep_awake)
     environment = wiring.open_environment(env, games_dir, engine)
-    wiring.may_play(environment, allow_side_effects)
     far: remote.RemoteOptions | None = None
     if teacher == remote.REMOTE:
         limits = Limits(price_in, price_out, max_cost, max_total_tokens, max_hours)
         far = remote.chosen(base_url, model, max_tokens, api_key_env, limits, temp, keep_thoughts, batch_size)
-    elif teacher != SEARCH:
-        raise UsageError(f"There is no teacher {teacher!r}.", "Use --teacher search or --teacher remote.")
+    elif teacher not in (SEARCH, GOLD):
+        raise UsageError(f"There is no teacher {teacher!r}.", "Use --teacher search, gold or remote.")
     else:
         remote.refuse_its_options(context, "Add --teacher remote, or leave that out.", *REMOTE_ONLY)
-    most = attempts or (ATTEMPTS * solutions if far or solutions > 1 else 1)
-    if far is None:
+    usual = {SEARCH: 1, GOLD: GOLD_ATTEMPTS}.get(teacher) if solutions == 1 else None
+    most = attempts or usual or ATTEMPTS * solutions
+    if teacher == SEARCH:
         teacher_of(environment, seed if most > 1 else None)
+    elif teacher == GOLD:
+        solutions_of(environment)
     rules = Rules(most, solutions)
     tasks = ordered(environment, games, limit)
     settings = {
@@ -154,7 +157,7 @@ def teach(
         if far is not None:
             played = remote.play(far, environment, tasks, folder, kept, rules, max_steps, advance, plan)
         else:
-            play = searcher(environment, seed, max_steps)
+            play = (searcher if teacher == SEARCH else gold)(environment, seed, max_steps)
             play_in_turn(tasks, kept, rules, play, lambda done: advance(done, f"{len(kept.won)} won"))
     used = played.record() if played else {}
     seconds = round(time.perf_counter() - started, 1)
@@ -193,6 +196,22 @@ def searcher(environment: "Environment", seed: int, max_steps: int) -> "Play":
     def play(game: str, number: int) -> Trajectory:
         way = None if number == 1 else int(digest([seed, game, number])[:12], 16)
         return attempt(environment, game, teacher_of(environment, way), {"kind": SEARCH}, max_steps)
+
+    return play
+
+
+def gold(environment: "Environment", seed: int, max_steps: int) -> "Play":
+    """The solutions that came with a game, the n-th at the n-th attempt, played to see whether they win."""
+    from duomem_mlx.environment import solutions_of
+    from duomem_mlx.teachers.record import attempt
+    from duomem_mlx.teachers.scripted import ScriptedTeacher
+    from duomem_mlx.trajectory import Trajectory
+
+    known = solutions_of(environment)
+
+    def play(game: str, number: int) -> Trajectory:
+        ways = known(game)
+        return attempt(environment, game, ScriptedTeacher(ways[min(number, len(ways)) - 1]), {"kind": GOLD}, max_steps)
 
     return play
 

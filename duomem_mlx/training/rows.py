@@ -58,7 +58,6 @@ class Epoch:
     left_out: int = 0  # memories that had no room
     refused: int = 0  # refused actions, shown but not trained on
     corrections: int = 0  # actions shown of which only the token is trained that a teacher would have said instead
-    clipped: int = 0  # openings and observations that were cut from the middle
 
     @property
     def tokens(self) -> int:
@@ -92,7 +91,7 @@ def make_epoch(
     solution. Raises DuomemError naming a trajectory that has nothing to train on or a turn that does not fit.
     """
     rows: list[Row] = []
-    cut = shown = left_out = refusals = corrections = clipped = 0
+    cut = shown = left_out = refusals = corrections = 0
     trajectories = list(trajectories)
     solutions = Counter(trajectory.game for trajectory in trajectories if not _corrected(trajectory))
     for trajectory in trajectories:
@@ -115,9 +114,8 @@ def make_epoch(
         shown += len(memories)
         refusals += sum(not turn.teaches for turn in turns)
         corrections += sum(bool(turn.corrected) for turn in turns)
-        clipped += sum(map(writer.cuts, [trajectory.opening, *(step.observation for step in trajectory.steps)]))
         rows.extend(parts)
-    return Epoch(tuple(rows), cut, shown, left_out, refusals, corrections, clipped)
+    return Epoch(tuple(rows), cut, shown, left_out, refusals, corrections)
 
 
 def _corrected(trajectory: Trajectory) -> bool:

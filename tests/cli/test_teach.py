@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from duomem_mlx.cli.main import app, status
+from duomem_mlx.teachers.record import attempt
 from duomem_mlx.trajectory import read_trajectories
+from tests.teachers.corridor import Corridors
 
 WORLD = "tests.teachers.corridor:Corridors"
 REPO = Path(__file__).parents[2]
@@ -143,3 +145,26 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_end(tmp_path: Path, stop: si
     assert teach("--out", str(tmp_path / "whole")) == 0
     assert actions(folder) == actions(tmp_path / "whole")
     assert (folder / "trajectories.jsonl").read_bytes().startswith(kept[: kept[:-9].rfind(b"\n") + 1])
+
+
+class WithSolutions(Corridors):
+    """Of every game it says two ways: the wrong one first where its number is odd."""
+
+    def solutions(self, task_id: str) -> list[list[str]]:
+        teacher = self.teacher()
+        right = list(attempt(self, task_id, teacher, {}, 30).actions)
+        return [["sing"], right] if int(task_id.split("/")[1]) % 2 else [right]
+
+
+def test_solutions_that_came_with_a_game_are_kept_only_if_they_win(tmp_path: Path) -> None:
+    words = ["teach", "--env", "tests.cli.test_teach:WithSolutions", "--teacher", "gold", "--limit", "12"]
+    assert status(lambda: app([*words, "--out", str(tmp_path / "taught")])) == 0
+    won = list(read_trajectories(tmp_path / "taught"))
+    assert all(t.won and t.teacher == {"kind": "gold"} for t in won)
+    assert any(int(t.game.split("/")[1]) % 2 for t in won)
+    assert {t.actions for t in read_trajectories(tmp_path / "taught" / "failures.jsonl")} >= {("sing",)}
+
+
+def test_a_world_without_solutions_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert teach("--teacher", "gold") == 2
+    assert "come without solutions" in capsys.readouterr().err

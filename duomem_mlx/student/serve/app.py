@@ -21,8 +21,7 @@ from duomem_mlx.student.agent import examples as shown
 from duomem_mlx.student.serve.limits import Limits
 from duomem_mlx.student.serve.recall import Recall
 from duomem_mlx.student.serve.record import Record
-from duomem_mlx.student.serve.shapes import ApiError, first_said, gone, read_body
-from duomem_mlx.tools.calls import Message
+from duomem_mlx.student.serve.shapes import ApiError, Message, first_said, gone, read_body
 
 if TYPE_CHECKING:
     from duomem_mlx.memory.bank import Hit
@@ -41,7 +40,7 @@ class Asked:
     request: Request
     body: dict[str, Any]  # as it was sent
     hits: "Sequence[Hit]"
-    finish: Callable[[Message], Coroutine[Any, Any, None]]  # to be told the whole answer
+    finish: Callable[[str], Coroutine[Any, Any, None]]  # to be told the whole answer
 
     @property
     def messages(self) -> list[Message]:
@@ -107,11 +106,11 @@ class Desk:
             raise ApiError(500, str(error)) from None
         memories = [hit.memory.id for hit in hits]
 
-        async def finish(answer: Message) -> None:
+        async def finish(answer: str) -> None:
             if self.record is None:
                 return
             try:
-                await self._read(self.record.add, messages, answer, memories, body.get("tools") or ())
+                await self._read(self.record.add, messages, answer, memories)
             except DuomemError as error:  # whoever asked gets the answer all the same
                 self.warn(f"A conversation was not kept: {error}")
 
