@@ -23,7 +23,6 @@ memory alone. `--quick` is the same on fewer rows. Figures go with their machine
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -253,6 +252,8 @@ class Turns:
         """A step of the side is done. `weights`: a function that gives the adapter's weights by name."""
         import mlx.core as mx
 
+        from duomem_mlx.student.machine import peak_resident_bytes
+
         now = time.perf_counter()
         self.seconds += now - self.began
         self.turn += now - self.began
@@ -265,7 +266,7 @@ class Turns:
                 "tokens": self.tokens,
                 "steps": self.steps,
                 "peak_gb": mx.get_peak_memory() / 2**30,
-                "resident_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+                "resident_gb": peak_resident_bytes() / 2**30,
                 "done": done,
             }
             path = Path(os.environ["BENCH_FOLDER"]) / f"{self.options.side}.safetensors"

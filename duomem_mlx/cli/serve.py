@@ -164,8 +164,9 @@ def _near(
     limits = limits_for(student, token_bytes(feeder), answer_tokens, parallel, context, budget)
     name = student.name if adapter is None else adapter.name
     output.say(
-        f"{limits.parallel} answers together, {limits.context_tokens} tokens a conversation, "
-        f"{limits.kept_bytes >> 20} MB of earlier ones kept."
+        f"{limits.parallel} answers together, {limits.context_tokens} tokens a conversation; the last {limits.kept} "
+        f"are kept to go on from, in {limits.kept_bytes / 2**30:.1f} GB at most. All together it may come to "
+        f"{(limits.most_bytes or 0) / 2**30:.1f} GB; --ram sets another bound."
     )
     return Local(Worker(student.tokenizer, prompts, feeder, limits), name), limits, name
 

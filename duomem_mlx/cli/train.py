@@ -96,6 +96,9 @@ Begin = Annotated[
 Half = Annotated[bool | None, typer.Option("--half/--full", help="Store the adapter in float16 [default: full].")]
 
 
+LENGTHS = {"iters", "epochs"}
+
+
 def train(
     trajectories: Paths,
     model: options.Model = None,
@@ -276,12 +279,21 @@ def train(
 def resolve(
     usual: dict[str, Any], filed: dict[str, Any], given: dict[str, Any]
 ) -> "tuple[TrainSettings, dict[str, str]]":
-    """The settings, and for each that is not the default where it came from."""
+    """The settings, and for each that is not the default where it came from. Raises UsageError for those that do not go
+    together."""
+    from duomem_mlx.errors import UsageError
     from duomem_mlx.training.settings import TrainSettings
 
     given = {name: value for name, value in given.items() if value is not None}
+    if any(LENGTHS.issubset(found) for found in (given, filed)):
+        raise UsageError("Both --iters and --epochs say how long to train.", "Leave one of them out.")
+    if LENGTHS & given.keys():
+        filed = {name: value for name, value in filed.items() if name not in LENGTHS}
     sources = {**dict.fromkeys(filed, "the file"), **dict.fromkeys(given, "this call")}
-    return TrainSettings(**{**usual, **filed, **given}), sources
+    settings = TrainSettings(**{**usual, **filed, **given})
+    if settings.patience and not settings.held_out and "patience" in sources:
+        raise UsageError("--patience counts validations, and with --held-out 0 there are none.", "Leave one out.")
+    return settings, sources
 
 
 def from_yaml(path: Path) -> dict[str, Any]:

@@ -124,6 +124,8 @@ def with_adapter(student: "Student", prepared: "Prepared", settings: "TrainSetti
     if not logits_at(student.model)[1]:
         output.say("This kind of model computes all logits, not only those that are scored: slower, the same numbers.")
     first = prepared.epochs[0]
+    if first.silent:
+        output.say(f"{first.silent} answers without an action are shown and not trained.")
     output.say(
         f"{prepared.trajectories} trajectories, {prepared.held_out_trajectories} held out; {len(first.rows)} rows of "
         f"{first.tokens / len(first.rows):.0f} tokens, {first.supervised / first.tokens:.0%} of them trained; "

@@ -9,7 +9,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from duomem_mlx.paths import disk_faults, replacing, write_json
+from duomem_mlx.paths import alone_in, disk_faults, replacing, write_json
 from duomem_mlx.student.adapters import RECORD
 
 KEPT = ("*.json", "*.jinja", "*.txt", "*.model", "*.py")  # of a model's files; not its weights
@@ -38,14 +38,15 @@ def save_model(
     weights: Mapping[str, mx.array], config: Mapping[str, Any], like: Path, folder: Path, record: Mapping[str, Any]
 ) -> None:
     """Write a model's folder, whole or not at all: weights, configuration, the tokenizer of the model in `like`, and
-    `record` as duomem.json. What was at `folder` is replaced. Raises DuomemError when the disk refuses."""
+    `record` as duomem.json. What was at `folder` is replaced. Raises DuomemError when the disk refuses, or when another
+    process is at it."""
     from mlx_lm.utils import make_shards, save_config
 
     part = folder.with_name(f".{folder.name}.part")
-    with disk_faults(folder):
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+    with disk_faults(folder), alone_in(part):
         try:
+            for left in part.iterdir():  # by a process that was killed
+                left.unlink()
             for file in (file for pattern in KEPT for file in like.glob(pattern) if file.name not in LEFT):
                 shutil.copyfile(file, part / file.name)
             save_config(dict(config), part / "config.json")

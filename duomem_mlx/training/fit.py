@@ -21,6 +21,7 @@ from duomem_mlx.training.settings import TrainSettings
 from duomem_mlx.trajectory import Trajectory
 
 OUTPUTS = (CONFIG, WEIGHTS, RECORD, loop.METRICS, checkpoint.NAME)  # what a run leaves in its folder
+MOST_PASSES = 1000  # over the trajectories, each with rows of its own
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,18 @@ def prepare(
     group: Callable[[Trajectory], Any] = lambda trajectory: trajectory.game,
 ) -> Prepared:
     """Rows for every pass that the settings ask for; see `rows.make_epoch`. Trajectories of one `group` are held out
-    together or not at all. Raises UsageError when there are none to train on."""
+    together or not at all. Raises UsageError when there are none to train on, or more passes than MOST_PASSES."""
     if not trajectories:
         raise UsageError("There are no trajectories to train on.", "Make some with `duomem-mlx teach`.")
     training, validating = split_held_out(trajectories, settings.held_out, group, settings.seed)
     passes = settings.epochs
     if settings.iters is not None:
         passes = math.ceil(settings.iters / math.ceil(len(training) / settings.batch_size))
+    if passes > MOST_PASSES:
+        raise UsageError(
+            f"That is {passes:,} passes over {len(training)} trajectories; rows are made for {MOST_PASSES:,} at most.",
+            "Lower --iters or --epochs.",
+        )
 
     def rows_of(chosen: Sequence[Trajectory], number: int) -> Epoch:
         return make_epoch(

@@ -57,6 +57,7 @@ class Epoch:
     memories: int = 0  # memories shown
     left_out: int = 0  # memories that had no room
     refused: int = 0  # refused actions, shown but not trained on
+    silent: int = 0  # answers without an action, shown but not trained on
     corrections: int = 0  # actions shown of which only the token is trained that a teacher would have said instead
 
     @property
@@ -84,14 +85,15 @@ def make_epoch(
 
     `examples(trajectory, n)` gives the n memories that a prompt for its game would show, best first; how many of up to
     `k` a row shows follows from seed, `drawn_by(trajectory)` and epoch. An action the world refused
-    (`refused(observation)`) stays in the text untrained. Where a step says what was wanted instead, its action stays in
-    the text, and trained is the one token at which the wanted action first differs from it: what a student does in a
-    state of its own is decided there, and one row holds all states of a game. n solutions of one game weigh 1 / n each,
-    so that no game counts for more than another because it was solved in more ways; a corrected trajectory is no
-    solution. Raises DuomemError naming a trajectory that has nothing to train on or a turn that does not fit.
+    (`refused(observation)`) stays in the text untrained, and so does an empty one. Where a step says what was wanted
+    instead, its action stays in the text, and trained is the one token at which the wanted action first differs from
+    it: what a student does in a state of its own is decided there, and one row holds all states of a game. n solutions
+    of one game weigh 1 / n each, so that no game counts for more than another because it was solved in more ways; a
+    corrected trajectory is no solution. Raises DuomemError naming a trajectory that has nothing to train on or a turn
+    that does not fit.
     """
     rows: list[Row] = []
-    cut = shown = left_out = refusals = corrections = 0
+    cut = shown = left_out = refusals = silent = corrections = 0
     trajectories = list(trajectories)
     solutions = Counter(trajectory.game for trajectory in trajectories if not _corrected(trajectory))
     for trajectory in trajectories:
@@ -112,10 +114,12 @@ def make_epoch(
         parts = _cut(trajectory, start, turns, max_tokens, weight)
         cut += len(parts) > 1
         shown += len(memories)
-        refusals += sum(not turn.teaches for turn in turns)
+        mute = sum(_silent(step) for step in trajectory.steps)
+        silent += mute
+        refusals += sum(not turn.teaches for turn in turns) - mute
         corrections += sum(bool(turn.corrected) for turn in turns)
         rows.extend(parts)
-    return Epoch(tuple(rows), cut, shown, left_out, refusals, corrections)
+    return Epoch(tuple(rows), cut, shown, left_out, refusals, silent, corrections)
 
 
 def _corrected(trajectory: Trajectory) -> bool:
@@ -160,10 +164,14 @@ def _turns(trajectory: Trajectory, writer: "Writer", refused: Refused | None) ->
 def _turn(step: Step, writer: "Writer", refused: Refused | None) -> _Turn:
     action, after = writer.action(step.action, step.thought), writer.observation(step.observation)
     if step.wanted is None:
-        return _Turn(action, after, not (refused and refused(step.observation)))
+        return _Turn(action, after, not (_silent(step) or (refused and refused(step.observation))))
     wanted = writer.action(step.wanted, step.thought)
     parted = next((i for i, (ours, theirs) in enumerate(zip(action, wanted, strict=False)) if ours != theirs), None)
     return _Turn(action, after, False, {} if parted is None else {parted: wanted[parted]})
+
+
+def _silent(step: Step) -> bool:
+    return step.wanted is None and not step.action.strip()
 
 
 def _widest(turns: Sequence[_Turn]) -> int:

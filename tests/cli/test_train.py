@@ -198,6 +198,9 @@ def test_a_wrong_settings_file_is_one_sentence(base, taught, tmp_path, capsys, t
         (["--ram", "9000TB"], 2, "the machine has"),
         (["--ram", "100KB"], 1, "does not fit into 0.0 GB"),
         (["--env", "household"], 2, "are of shelves, not of household"),
+        (["--iters", "20000000"], 2, "passes over"),
+        (["--iters", "3", "--epochs", "2"], 2, "Both --iters and --epochs"),
+        (["--held-out", "0", "--patience", "3"], 2, "--patience counts validations"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(base, taught, tmp_path, capsys, more, exit_status, said):
@@ -262,3 +265,12 @@ def test_two_ranks_train_and_one_speaks(base, taught, tmp_path):
     assert json.loads(done.stdout)["steps"] == 4, done.stderr
     assert done.stderr.count("Training") == 2, done.stderr  # what is trained, and the end of it
     assert {path.name for path in (tmp_path / "run").iterdir()} == {*ADAPTER, "config.json", "metrics.jsonl"}
+
+
+@pytest.mark.parametrize(("name", "said"), [("iters", 3), ("epochs", 1)])
+def test_the_length_of_the_call_replaces_the_files(name, said):
+    from duomem_mlx.cli.train import resolve
+
+    settings, _ = resolve({}, {"iters": 7}, {name: said})
+    assert getattr(settings, name) == said
+    assert (settings.iters is None) == (name == "epochs")

@@ -8,8 +8,9 @@ import mlx_lm
 import pytest
 from mlx.utils import tree_flatten
 
-from duomem_mlx.errors import UsageError
+from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.models_on_disk import STUDENT, locate
+from duomem_mlx.paths import alone_in
 from duomem_mlx.student import gguf
 from duomem_mlx.student.converting import convert
 from duomem_mlx.student.models import load_student, student_folder
@@ -106,3 +107,12 @@ def test_the_default_students_own_blocks_carry_over_bit_for_bit(student_weights,
     ids = mx.arange(20, 60)[None]
     assert distance(packed(ids), whole(ids)) < 1e-4
     assert convert(located, 4, group=32, dtype="float16").carried
+
+
+def test_two_at_once_do_not_write_into_each_other(tmp_path):
+    with alone_in(tmp_path / ".out.part"), pytest.raises(DuomemError, match="Another process writes into"):
+        save_model({}, {}, tmp_path, tmp_path / "out", {})
+    (tmp_path / ".out.part" / "left.safetensors").touch()
+    save_model({"a": mx.zeros(3)}, {}, tmp_path, tmp_path / "out", {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+    assert not (tmp_path / "out" / "left.safetensors").exists()

@@ -94,6 +94,18 @@ def test_a_long_trajectory_is_cut_between_turns_and_no_action_is_lost(tokenizer,
                 assert before.rstrip("\n").endswith(one.steps[place - 1].observation)
 
 
+@pytest.mark.parametrize("style", STYLES)
+def test_silence_is_shown_and_not_learnt(tokenizer, style):
+    one = made.trajectory(1, 3)
+    mute = replace(one, steps=(one.steps[0], replace(one.steps[1], action=" \n"), one.steps[2]))
+    epoch = make_epoch([mute], writer(tokenizer, style), max_tokens=9999, refused=made.refused)
+    spoken = [text for text, trained in shown_row(epoch.rows[0], tokenizer.decode) if trained]
+    wanted = said(style, one)
+    assert (epoch.silent, epoch.refused, spoken) == (1, 0, [wanted[0], wanted[2]])
+    with pytest.raises(DuomemError, match="no action to train on"):
+        make_epoch([replace(mute, steps=mute.steps[1:2])], writer(tokenizer, style), max_tokens=9999)
+
+
 def test_solutions_of_one_game_share_its_weight(tokenizer):
     many = [made.trajectory(1, turns) for turns in (1, 2, 9)] + [made.trajectory(2)]
     own = replace(many[0], steps=(replace(many[0].steps[0], wanted="go to shelf 77"),))  # corrected: no solution

@@ -4,12 +4,13 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from duomem_mlx.paths import digest
 from duomem_mlx.teachers.transcripts import task_told
 
 if TYPE_CHECKING:
     from duomem_mlx.memory.bank import Bank, Hit
 
-REMEMBERED = 4096  # conversations
+REMEMBERED = 1024  # conversations
 
 
 @dataclass
@@ -22,18 +23,19 @@ class Recall:
 
     bank: "Bank | None"
     k: int
-    _found: "OrderedDict[tuple[str | None, str], list[Hit]]" = field(default_factory=OrderedDict)
+    _found: "OrderedDict[str, list[Hit]]" = field(default_factory=OrderedDict)  # by a hash: messages may be large
 
     def __call__(self, task: str | None, first: str) -> "list[Hit]":
         """`task` is what the client says it is, else the task that `first` tells ("Your task is to: …"), else all of
         `first`."""
         if self.bank is None or self.k == 0:
             return []
-        if (task, first) not in self._found:
+        conversation = digest([task, first])
+        if conversation not in self._found:
             wanted = task or task_told(first) or first
             question = wanted if self.bank.by == "task" else self.bank.question(wanted, first)
-            self._found[task, first] = self.bank.search(question, self.k)
+            self._found[conversation] = self.bank.search(question, self.k)
             if len(self._found) > REMEMBERED:
                 self._found.popitem(last=False)
-        self._found.move_to_end((task, first))
-        return self._found[task, first]
+        self._found.move_to_end(conversation)
+        return self._found[conversation]

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any
 
+import mlx.core as mx
+
 from duomem_mlx.prompt import Example
 from duomem_mlx.student.cpu import quick
 from duomem_mlx.student.episodes import share
@@ -142,6 +144,8 @@ class Worker:
 
     def _run(self) -> None:
         seats: list[_Seat] = []
+        spare = mx.set_cache_limit(0)
+        mx.set_cache_limit(min(spare, self.limits.spare_bytes))
         try:
             while not self._closing:
                 self._round(seats)
@@ -152,6 +156,7 @@ class Worker:
                 self._closing = True
             while (job := self._next(wait=False)) is not None:
                 self._end(job, Failed(_closed()))
+            mx.set_cache_limit(spare)
 
     def _round(self, seats: list[_Seat]) -> None:
         seats[:] = [seat for seat in seats if not self._left(seat)]

@@ -321,19 +321,23 @@ def test_caches_keep_to_their_bytes() -> None:
 
 def test_the_limits_follow_from_the_memory_there_is() -> None:
     from duomem_mlx.errors import DuomemError
-    from duomem_mlx.student.machine import resident_bytes
-    from duomem_mlx.student.serve.limits import limits_for
+    from duomem_mlx.student.machine import resident_bytes, total_bytes
+    from duomem_mlx.student.serve.limits import SPARE_BYTES, limits_for
 
     small = SimpleNamespace(config={"max_position_embeddings": 1000})
 
     def limits(free: int, **given: Any) -> Limits:
-        return limits_for(small, 1 << 10, 512, budget_bytes=resident_bytes() + free, **given)
+        return limits_for(small, 1 << 10, 512, budget_bytes=resident_bytes() + SPARE_BYTES + free, **given)
 
     assert limits(100 << 20).context_tokens == 1000
     assert limits(100 << 20).parallel == 16
     assert 3 <= limits(10 << 20).parallel <= 5
     assert limits(100 << 20, parallel=3, context_tokens=100).parallel == 3
     assert limits(100 << 20, context_tokens=100).answer_tokens == 100
+    assert limits(100 << 20).kept_bytes == pytest.approx(50 << 20, rel=0.1)
+    assert limits_for(small, 1 << 10, 512).kept_bytes <= total_bytes() // 8
+    given, held = limits(100 << 20), resident_bytes()
+    assert given.most_bytes == pytest.approx(held + SPARE_BYTES + (16_000 << 10) + given.kept_bytes, rel=0.1)
     with pytest.raises(DuomemError, match="A conversation of 1000 tokens"):
         limits(0)
 
