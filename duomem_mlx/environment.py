@@ -42,10 +42,12 @@ class Game(Protocol):
 
 @runtime_checkable
 class Environment(Protocol):
-    """A world of games. Beyond these names it may offer `kind(task_id)`, `place(task_id)`, `refused(observation)`,
-    `cause(episode)`, `normalise(action)`, `shorten(text)`, `commands(texts)` (out of what was told so far),
-    `teacher()`, `varied_teacher(seed)`, `solutions(task_id)`, `describe(trajectory)` and `parallel_safe`; a game may
-    offer `valid_commands()`, `snapshot()` and `restore(state)`."""
+    """A world of games. Beyond these names it may offer `splits` (what is taught on, what is measured on, then any
+    others), `kind(task_id)`, `place(task_id)`, `refused(observation)`, `cause(episode)`, `normalise(action)`,
+    `shorten(text)`, `commands(texts)` (out of what was told so far), `teacher()`, `varied_teacher(seed)`,
+    `solutions(task_id)`, `describe(trajectory)`, `parallel_safe` (False: one game at a time) and `side_effects` (what
+    playing does outside of the game, as in "writes files"); a game may offer `valid_commands()`, `snapshot()` and
+    `restore(state)`."""
 
     name: str
     instructions: str  # how to act: the system text and the action forms
@@ -141,10 +143,48 @@ def ordered(environment: Environment, split: str, limit: int | None = None) -> l
     if not split.strip():
         raise UsageError("--games is blank.", "Name a split, a folder or a game.")
     kind = getattr(environment, "kind", lambda task_id: "")
-    tasks = stratified([(task_id, kind(task_id)) for task_id in environment.tasks(split)])
+    tasks = stratified([(task_id, kind(task_id)) for task_id in listed(environment, split)])
     if not tasks:
-        raise UsageError(f"{split!r} holds no games.", "`duomem-mlx doctor` says which games were found.")
+        known = ", ".join(getattr(environment, "splits", ()))
+        fix = f"{environment.name} has {known}." if known else "`duomem-mlx envs check` says what there is."
+        raise UsageError(f"{split!r} holds no games.", fix)
     return tasks[:limit]
+
+
+def listed(environment: Environment, split: str) -> Sequence[str]:
+    """Task ids of a split as the environment lists them. Raises DuomemError when it raises, or what it gives is no
+    list of ids that a file may be named by."""
+    try:
+        ids = list(environment.tasks(split))
+    except DuomemError:
+        raise
+    except Exception as error:  # a user's world may raise anything
+        raise DuomemError(f"{environment.name} cannot list {split!r}: {told(error)}.", "Mend its `tasks`.") from error
+    for task_id in ids:
+        if (fault := unfit_id(task_id)) is not None:
+            raise DuomemError(f"{environment.name} has a task {task_id!r:.80} that {fault}.", "Mend its `tasks`.")
+    return ids
+
+
+def unfit_id(task_id: object) -> str | None:
+    """Why a task cannot be called so; None where it can. An episode's file is named by it."""
+    if not isinstance(task_id, str):
+        return "is no text"
+    if not task_id.strip() or not task_id.isprintable():
+        return "is not one line of text"
+    if task_id.startswith("."):
+        return "begins with a dot"
+    return "is longer than 200 bytes" if len(task_id.encode()) > 200 else None
+
+
+def parallel_safe(environment: Environment) -> bool:
+    """Whether several of its games may be played at once. One that touches what is outside of its games says no."""
+    return bool(getattr(environment, "parallel_safe", True)) and side_effects_of(environment) is None
+
+
+def side_effects_of(environment: Environment) -> str | None:
+    """What playing does outside of the game, in its own words; None where it does nothing."""
+    return getattr(environment, "side_effects", None) or None
 
 
 def stratified(tasks: Iterable[tuple[str, str]]) -> list[str]:
@@ -195,13 +235,3 @@ def solutions_of(environment: Environment) -> Callable[[str], Sequence[Sequence[
             f"The games of {environment.name!r} come without solutions.", "Use --teacher search or remote."
         )
     return known
-
-
-def check_game(game: Any, where: str) -> None:
-    """Raise DuomemError naming what `game` lacks of the protocol."""
-    missing = [name for name in ("id", "task", "reset", "step", "done", "won", "score") if not hasattr(game, name)]
-    if missing:
-        raise DuomemError(
-            f"The game {where} lacks {', '.join(missing)}.",
-            "See docs/architecture.md, the environment protocol.",
-        )

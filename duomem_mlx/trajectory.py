@@ -11,7 +11,8 @@ from typing import Any
 from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.paths import append_json, read_json
 
-FORMAT = 2  # 2: steps that say what was wanted instead; whatever has none is written as 1, for older readers
+# 2: steps that say what was wanted instead; 3: runs with tools. What has neither is written as 1, for older readers.
+FORMAT = 3
 ENDS = ("won", "lost", "steps", "context", "environment")
 
 
@@ -23,6 +24,7 @@ class Step:
     observation: str
     thought: str | None = None
     wanted: str | None = None  # what the teacher would have done there, where a student did something else
+    sent: tuple[Mapping[str, Any], ...] | None = None  # in a run with tools: the messages that the next request added
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Trajectory:
     seconds: float
     tokens: Mapping[str, int] | None = None  # {"in": …, "out": …}
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    request: Mapping[str, Any] | None = None  # a run with tools: {"messages": …, "tools": …} of its first request
 
     @property
     def id(self) -> str:
@@ -67,12 +70,14 @@ def trajectory_id(environment: str, game: str, actions: Iterable[str]) -> str:
 def to_record(trajectory: Trajectory) -> dict[str, Any]:
     """The JSON object of one line."""
     corrected = any(step.wanted is not None for step in trajectory.steps)
-    record = {"format": FORMAT if corrected else 1, "id": trajectory.id, **asdict(trajectory)}
+    version = 3 if trajectory.request is not None else 2 if corrected else 1
+    record = {"format": version, "id": trajectory.id, **asdict(trajectory)}
     record["steps"] = [
         {key: value for key, value in asdict(step).items() if value is not None} for step in trajectory.steps
     ]
-    if trajectory.tokens is None:
-        del record["tokens"]
+    for name in ("tokens", "request"):
+        if record[name] is None:
+            del record[name]
     return record
 
 
@@ -93,6 +98,7 @@ def from_record(record: Any, where: str) -> Trajectory:
                 _text(step["observation"]),
                 _optional_text(step.get("thought")),
                 _optional_text(step.get("wanted")),
+                _messages(step["sent"]) if "sent" in step else None,
             )
             for step in record["steps"]
         )
@@ -111,6 +117,7 @@ def from_record(record: Any, where: str) -> Trajectory:
             seconds=float(record["seconds"]),
             tokens=record.get("tokens"),
             created=_text(record["created"]),
+            request=_request(record["request"]) if "request" in record else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DuomemError(f"{where} is not a trajectory ({_reason(error)}).", _REMAKE) from None
@@ -177,6 +184,17 @@ def _optional_text(value: Any) -> str | None:
     return None if value is None else _text(value)
 
 
+def _request(value: Any) -> dict[str, Any]:
+    return {"messages": list(_messages(value["messages"])), "tools": [dict(tool) for tool in value["tools"]]}
+
+
+def _messages(value: Any) -> tuple[dict[str, Any], ...]:
+    messages = tuple(dict(message) for message in value)
+    for message in messages:
+        _text(message["role"])
+    return messages
+
+
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"true or false expected, found {type(value).__name__}")
@@ -195,7 +213,9 @@ class PlayedStep(Step):
     tokens_cached: int = 0  # computed in earlier turns and used again
     tokens_out: int = 0  # produced
     seconds: float = 0.0
-    flags: tuple[str, ...] = ()  # of "no_action", "refused", "loop", "cut"
+    flags: tuple[
+        str, ...
+    ] = ()  # such as "no_action", "refused", "loop", "cut"; of the world "other_opening", "clipped"
 
 
 @dataclass(frozen=True)
@@ -217,6 +237,7 @@ def episode_from_record(record: Any, where: str) -> Episode:
                 step.observation,
                 step.thought,
                 step.wanted,
+                step.sent,
                 tokens_new=int(raw["tokens_new"]),
                 tokens_cached=int(raw["tokens_cached"]),
                 tokens_out=int(raw["tokens_out"]),

@@ -157,7 +157,7 @@ def play(bench: Bench, adapters: Mapping[str, Path]) -> dict[str, dict[str, Any]
     """Episodes by arm and game. The arms take turns, so that what is there when it is stopped can be compared."""
     from duomem_mlx.evaluation.arms import Arm
     from duomem_mlx.evaluation.results import finished_games
-    from duomem_mlx.evaluation.runner import Run, play_arm
+    from duomem_mlx.evaluation.runner import Job, Run, play_job
     from duomem_mlx.student.agent import Agent
     from duomem_mlx.student.episodes import PlaySettings
     from duomem_mlx.trajectory import episode_from_record
@@ -172,7 +172,7 @@ def play(bench: Bench, adapters: Mapping[str, Path]) -> dict[str, dict[str, Any]
             if left and arm not in agents:
                 student = load(adapter)
                 agents[arm] = Agent(student, bench.course.writer(student), bench.environment, None, 0, settings)
-            for _ in play_arm(run, Arm(arm, True, "none"), 0, arm, left, agents[arm]) if left else ():
+            for _ in play_job(run, Job(Arm(arm, True, "none"), 0, arm, 0), left, agents[arm]) if left else ():
                 bench.in_time()
         say(f"{min(begin + 32, len(bench.games))} of {len(bench.games)} games played by all")
     return {

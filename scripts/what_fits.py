@@ -1,10 +1,10 @@
 """What fits into a Mac's memory, computed and not measured. Usage: python scripts/what_fits.py
 
 A row of 1,650 tokens, 200 of them trained, one row at a time, the default adapter, half precision, attention whose
-backward pass keeps no scores (MLX on a GPU since 0.32.4). Kept of a block and token: 4 times the hidden size (both
-norms and both sums), 3 times the width of the queries and of the keys (as they come, turned, and what attention or
-values give) and 4 times the feed-forward width (gate, up, the activation, their product); with checkpointing the
-block's input, and one block's two times over. Logits: half precision once, float32 three times.
+backward pass keeps no scores (MLX on a GPU since 0.32.4). Kept of a block and token: 2 times the hidden size (both
+sums; norms are computed again), 3 times the width of the queries and of the keys (as they come, turned, and what
+attention or values give) and 2 times the feed-forward width (gate and up; their product is computed again); with
+checkpointing the block's input, and one block's two times over. Logits: half precision once, float32 three times.
 """
 
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ SHAPES = {  # from the config.json of each
 
 def taken(shape: Shape, weight_bytes: float, checkpointed: bool) -> float:
     """Bytes at the peak, without the cache."""
-    block = 4 * shape.hidden + 3 * shape.queries + 3 * shape.keys + 4 * shape.forward
+    block = 2 * shape.hidden + 3 * shape.queries + 3 * shape.keys + 2 * shape.forward
     kept = 2 * block + shape.layers * shape.hidden if checkpointed else shape.layers * block
     logits = SCORED * shape.vocabulary * (HALF + 3 * FULL)
     return BESIDE + shape.weights * weight_bytes + COPIES * FULL * shape.adapter + TOKENS * kept * HALF + logits

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,10 @@ from duomem_mlx.trajectory import (
 )
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
-STEPS = st.lists(st.builds(Step, TEXT, TEXT, st.none() | TEXT, st.none() | TEXT), max_size=4).map(tuple)
+MESSAGES = st.lists(st.fixed_dictionaries({"role": TEXT, "content": TEXT}), max_size=2)
+STEPS = st.lists(
+    st.builds(Step, TEXT, TEXT, st.none() | TEXT, st.none() | TEXT, st.none() | MESSAGES.map(tuple)), max_size=4
+).map(tuple)
 TRAJECTORIES = st.builds(
     Trajectory,
     environment=TEXT,
@@ -34,6 +38,7 @@ TRAJECTORIES = st.builds(
     seconds=st.floats(0, 1e6),
     tokens=st.none() | st.fixed_dictionaries({"in": st.integers(0), "out": st.integers(0)}),
     created=TEXT,
+    request=st.none() | st.fixed_dictionaries({"messages": MESSAGES, "tools": st.just([{"type": "function"}])}),
 )
 ONE = Trajectory(
     "e", "g/1", "train", "simple", "put mug", "a room", (Step("look", "a mug"),), True, 1.0, "won", {}, 0.5, None, "now"
@@ -51,6 +56,7 @@ def test_only_what_an_older_reader_would_get_wrong_has_the_newer_number() -> Non
     corrected = Trajectory(**{**ONE.__dict__, "steps": (Step("look", "a mug", wanted="take mug 1"),)})
     assert to_record(corrected)["format"] == 2
     assert "wanted" not in to_record(ONE)["steps"][0]
+    assert to_record(replace(ONE, request={"messages": [], "tools": []}))["format"] == 3
 
 
 def test_the_id_is_of_the_actions_and_not_of_time() -> None:

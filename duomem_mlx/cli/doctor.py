@@ -31,7 +31,7 @@ def doctor(
     is on the Hub only, its configuration and tokenizer are fetched. With --selftest whether this machine computes what
     it should. Exit status 1 when something that most commands need does not work.
     """
-    from duomem_mlx.doctor.checks import ABSENT, FAIL
+    from duomem_mlx.doctor.checks import FAIL
 
     if selftest:
         checks = tested(model)
@@ -47,12 +47,7 @@ def doctor(
     if json:
         output.result({"ok": not failed, "checks": [asdict(check) for check in checks]})
     else:
-        width = max(len(check.name) for check in checks)
-        for check in checks:
-            status = "–" if check.status == ABSENT else check.status
-            typer.echo(f"{status:4}  {check.name:{width}}  {check.found}")
-            if check.fix:
-                typer.echo(f"      {'':{width}}  {check.fix}")
+        output.checks(checks)
     if failed:
         raise typer.Exit(1)
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from duomem_mlx.cli import machine, options, output, wiring, writers
+from duomem_mlx.cli import machine, options, output, seeds, wiring, writers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,7 @@ def evaluate(
     limit: options.Limit = None,
     arm: Arms = None,
     model: options.Model = None,
-    adapter: options.Adapter = None,
+    adapter: seeds.Adapters = None,
     memories: options.Memories = None,
     own_memories: OwnMemories = None,
     k: Ks = None,
@@ -68,6 +68,7 @@ def evaluate(
     learn: options.Learn = None,
     batch_size: Width = None,
     ram: options.Ram = None,
+    allow_side_effects: options.SideEffects = False,
     keep_awake: machine.KeepAwake = False,
     seed: options.Seed = 0,
     out: options.Out = None,
@@ -88,7 +89,7 @@ def evaluate(
     from duomem_mlx.errors import DuomemError, UsageError
     from duomem_mlx.evaluation.arms import DEFAULT_ARMS, OWN_ARMS, arm_named
     from duomem_mlx.evaluation.results import TABLE_COLUMNS, table_rows
-    from duomem_mlx.evaluation.runner import Run
+    from duomem_mlx.evaluation.runner import OTHER_OPENING, Run, jobs_of
     from duomem_mlx.evaluation.runner import evaluate as play_all
     from duomem_mlx.paths import digest, run_folder
     from duomem_mlx.student.adapters import usual_k
@@ -99,10 +100,9 @@ def evaluate(
     usual = (*DEFAULT_ARMS, *OWN_ARMS) if own_memories is not None else DEFAULT_ARMS
     arms = [arm_named(name) for name in dict.fromkeys(arm or usual)]
     environment = wiring.open_environment(env, games_dir, engine)
+    wiring.may_play(environment, allow_side_effects)
     tasks = ordered(environment, games, limit)
-    folder = wiring.adapter_path(adapter, model)
-    if folder is not None and adapter is not None and (reason := wiring.other_base(folder, model)):
-        raise UsageError(f"The adapter {folder} was trained for another base: {reason}.", "Name its base with --model.")
+    folder, by_seed = seeds.adapters_of(adapter, model)
     ks = parse_ks(str(usual_k(folder)) if k is None else k)
     bank = wiring.open_bank(memories, environment, model)
     own_bank = None if own_memories is None else wiring.open_bank(own_memories, environment, model)
@@ -125,7 +125,7 @@ def evaluate(
     decoding = Decoding(temp, top_p, seed, avoid_refused, actions)
     settings = PlaySettings(max_steps=max_steps, max_tokens=max_tokens, decoding=decoding)
     decoded = {} if decoding.plain else {"decoding": asdict(decoding)}
-    identity = {**wiring.identities(model, folder, bank), **wiring.own_identity(own_bank)}
+    identity = {**wiring.identities(model, folder, bank), **wiring.own_identity(own_bank), **seeds.identities(by_seed)}
     if own_bank is not None:
         wiring.tell_whose(own_bank, str(identity["model"]))
     config = {
@@ -148,13 +148,14 @@ def evaluate(
     settings = replace(settings, width=width)
     run_in = replace(run_in, notes={**machine.notes(), machine.WIDTH: width})
     results = run_in.path
-    run = Run(results, environment, tasks, games, bank, ks, seed, settings, learning, own_bank)
+    run = Run(results, environment, tasks, games, bank, ks, seed, settings, learning, own_bank, tuple(by_seed))
 
-    def agent_for(with_adapter: bool) -> "Agent":
-        return wiring.agent(environment, model, folder if with_adapter else None, bank, ks[0], style, settings)
+    def agent_for(seed: int | None) -> "Agent":
+        chosen = None if seed is None else by_seed.get(seed, folder)
+        return wiring.agent(environment, model, chosen, bank, ks[0], style, settings)
 
     if not run_in.begun:  # what cannot be played is told before anything is written or taken away
-        agent_for(any(a.adapter for a in arms))
+        agent_for(jobs_of(run, arms)[-1].adapter)
     run_in.claim()
     header = {
         "split": games,
@@ -175,8 +176,7 @@ def evaluate(
     packed = f"{takes.bits} bits, " if takes.bits else ""
     output.say(f"{identity['model']}: {packed}{takes.dtype}, {takes.weights / 1e6:.0f} MB; {width} games together.")
     output.say(f"{len(tasks)} games of {games}, arms {', '.join(a.name for a in arms)}; results go to {results}")
-    jobs = sum(len(ks) if a.memories != "none" else 1 for a in arms)
-    with output.progress("episodes", jobs * len(tasks)) as advance:
+    with output.progress("episodes", len(jobs_of(run, arms)) * len(tasks)) as advance:
         summary = play_all(run, arms, agent_for, header, lambda done, total, label: advance(done, label))
     if json:
         output.result(summary)
@@ -186,10 +186,16 @@ def evaluate(
         if learning is not None:
             output.say(f"What the arms learnt is in {results / 'banks'}.")
         first_k = dict.fromkeys(options.given(context, "k"), ks[0])
-        named = {"--games": games, **options.given(context, *options.OF_A_GAME), **first_k, "--number": 1}
-        at_hand = options.given(context, "adapter", "memories", "own_memories")
+        one = {"--adapter": adapter[0]} if adapter else {}
+        named = {"--games": games, **options.given(context, *options.OF_A_GAME), **one, **first_k, "--number": 1}
+        at_hand = options.given(context, "memories", "own_memories") | one
         looked_at = output.call("report", results, named=at_hand)
         output.hint(f"{looked_at}   or   {output.call('run', named=named)}")
+    if elsewhere := sum(figures["flags"].get(OTHER_OPENING, 0) for figures in summary["arms"].values()):
+        output.say(
+            f"Careful: {elsewhere} games did not open as they did in another arm, so the arms did not play the same; "
+            f"`{output.call('envs', 'check', env)}` looks into that."
+        )
     broken = {
         label: figures["ends"]["environment"]
         for label, figures in summary["arms"].items()
@@ -199,7 +205,7 @@ def evaluate(
         told = ", ".join(f"{count} in {label}" for label, count in broken.items())
         raise DuomemError(
             f"The environment broke off games ({told}); they count as not won.",
-            f"Their last observation in {results}/episodes says why.",
+            f"Their last observation in {results}/episodes says why; without these files they are played again.",
         )
 
 

@@ -167,8 +167,8 @@ def played(run: "Run", folder: Path, source: Path, model: str | None) -> "tuple[
     from duomem_mlx.student.agent import Agent, writer_for
     from duomem_mlx.student.models import load_student
 
-    def agent_for(with_adapter: bool) -> "Agent":
-        student = load_student(model, source) if with_adapter else load_student(str(folder))
+    def agent_for(adapter: int | None) -> "Agent":
+        student = load_student(str(folder)) if adapter is None else load_student(model, source)
         return Agent(student, writer_for(student, run.environment), run.environment, settings=run.settings)
 
     before, after = ARMS["adapter"], replace(ARMS["base"], name="fused")

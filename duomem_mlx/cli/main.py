@@ -23,6 +23,7 @@ COMMANDS = {
     "doctor": "What works on this machine, what is missing, and the fix.",
     "games": "List, play, generate and fetch games.",
     "teach": "Let a teacher play games and keep its trajectories.",
+    "envs": "List worlds, begin one of your own, and check it.",
     "trajectories": "List, show, sum up and import trajectories.",
     "memories": "Build, search and keep banks of procedural memories.",
     "train": "Train a LoRA adapter on trajectories.",

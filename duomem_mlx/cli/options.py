@@ -22,7 +22,13 @@ GamesDir = Annotated[
     ),
 ]
 Engine = Annotated[str, typer.Option("--engine", metavar="fast|textworld", help="What plays the household's games.")]
-Env = Annotated[str, typer.Option("--env", metavar="SPEC", help="The world: household, or package.module:factory.")]
+Env = Annotated[
+    str, typer.Option("--env", metavar="SPEC", help="The world: a name of `envs list`, or package.module:factory.")
+]
+SideEffects = Annotated[
+    bool,
+    typer.Option("--allow-side-effects", help="Play a world that says that playing changes what is outside of it."),
+]
 Limit = Annotated[
     int | None,
     typer.Option("--limit", min=1, metavar="N", help="The first N games; any prefix is a fair sample."),

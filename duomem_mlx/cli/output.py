@@ -7,9 +7,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from duomem_mlx.doctor.checks import Check
 
 # What a world or a memory says may hold sequences that a terminal would obey; they are shown spelt out.
 _TURNS = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))  # they turn the direction of what is read
@@ -79,6 +82,18 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
             for text, width, right in zip(shown, widths, numeric, strict=True)
         ]
         typer.echo("  ".join(padded).rstrip())
+
+
+def checks(found: "Sequence[Check]") -> None:
+    """What was looked at, one a line with its fix below it, on standard output."""
+    from duomem_mlx.doctor.checks import ABSENT
+
+    width = max(len(check.name.translate(_IN_A_CELL)) for check in found)
+    for check in found:
+        status = "–" if check.status == ABSENT else check.status
+        typer.echo(f"{status:4}  {check.name.translate(_IN_A_CELL):{width}}  {check.found.translate(_IN_A_CELL)}")
+        if check.fix:
+            typer.echo(f"      {'':{width}}  {check.fix}")
 
 
 def _narrow(widths: list[int], numeric: Sequence[bool], room: int) -> None:

@@ -189,6 +189,7 @@ def play(
     plan: bool,
 ) -> Played:
     """Let the remote teacher play, or with `plan` only as much as tells what the rest will take."""
+    from duomem_mlx.environment import parallel_safe
     from duomem_mlx.teachers.asking import Asker
     from duomem_mlx.teachers.budget import Budget
     from duomem_mlx.teachers.conversation import RemoteTeacher
@@ -216,8 +217,7 @@ def play(
     def watch(done: int) -> None:
         advance(done, note(budget, asker))
 
-    parallel = getattr(environment, "parallel_safe", True)
-    width = options.width if parallel else 1
+    width = options.width if parallel_safe(environment) else 1
     chosen, until = (tasks[:PROBE_GAMES], Rules(attempts=1)) if plan else (tasks, rules)
     try:
         play_together(chosen, attempts, until, one, watch, width, waiting.clock.stop)

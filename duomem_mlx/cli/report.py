@@ -10,7 +10,12 @@ from duomem_mlx.cli import options, output, wiring
 if TYPE_CHECKING:
     from duomem_mlx.evaluation.causes import Cause
 
-Results = Annotated[Path, typer.Argument(metavar="RESULTS", help="What `evaluate` wrote, finished or not.")]
+Results = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="RESULTS…", help="What `evaluate` wrote, finished or not; further ones stand beside the first."
+    ),
+]
 Into = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Where both files go [default: the results' own folder].")
 ]
@@ -50,20 +55,23 @@ def report(
     """Write report.md, and report.html: one file with tables, plots and every game, step by step.
 
     It needs no network and no other file. Arms stand beside the paper's; games can be searched, filtered by outcome and
-    by why they were not won, and two arms looked at side by side. With the adapter and the bank at hand it tells what
-    they take on disk, and what the memories say. Needs the extra `report`.
+    by why they were not won, and two arms looked at side by side. Several evaluations (the same student in 4 bits,
+    another model) stand beside one another, with bytes, speed and success, and are compared on the games they share.
+    With the adapter and the bank at hand it tells what they take on disk, and what the memories say. Needs the extra
+    `report`.
     """
     from duomem_mlx.memory.bank import find_bank
     from duomem_mlx.report.writing import write_report
     from duomem_mlx.student.agent import adapter_folder
 
     written = write_report(
-        results,
+        results[0],
         out,
-        cause_of(results, env),
+        cause_of(results[0], env),
         None if adapter is None else adapter_folder(adapter),
         None if memories is None else find_bank(memories),
         None if own_memories is None else find_bank(own_memories),
+        results[1:],
     )
     if json:
         files = {"html": written.html, "markdown": written.markdown}

@@ -38,6 +38,7 @@ def run(
     actions: options.Actions = "free",
     seed: options.Seed = 0,
     learn: options.Learn = None,
+    allow_side_effects: options.SideEffects = False,
     json: options.Json = False,
 ) -> None:
     """Play one game: the task, the memories recalled, every action and what came of it, the verdict.
@@ -48,16 +49,18 @@ def run(
     parts = Parts()
     from duomem_mlx.environment import ordered
     from duomem_mlx.errors import UsageError
+    from duomem_mlx.guarded import guarded
     from duomem_mlx.student.adapters import usual_k
     from duomem_mlx.student.decoding import Decoding
     from duomem_mlx.student.episodes import PlaySettings
 
     decoding = Decoding(temp, top_p, seed, avoid_refused, actions)
     environment = wiring.open_environment(env, games_dir, engine)
+    wiring.may_play(environment, allow_side_effects)
     tasks = ordered(environment, games)
     if number > len(tasks):
         raise UsageError(f"--number is {number}, but {games!r} holds {len(tasks)} games.", "Name a smaller one.")
-    game = environment.open(tasks[number - 1])
+    game = guarded(environment.open(tasks[number - 1]))
     parts.done("game")
     folder = wiring.adapter_path(adapter, model)
     k = usual_k(folder) if k is None else k

@@ -92,6 +92,7 @@ def teach(
     max_total_tokens: MaxTotalTokens = None,
     max_hours: MaxHours = None,
     plan: Plan = False,
+    allow_side_effects: options.SideEffects = False,
     keep_awake: machine.KeepAwake = False,
     seed: options.Seed = 0,
     out: options.Out = None,
@@ -116,6 +117,7 @@ def teach(
     started = time.perf_counter()
     machine.keep_awake(keep_awake)
     environment = wiring.open_environment(env, games_dir, engine)
+    wiring.may_play(environment, allow_side_effects)
     far: remote.RemoteOptions | None = None
     if teacher == remote.REMOTE:
         limits = Limits(price_in, price_out, max_cost, max_total_tokens, max_hours)

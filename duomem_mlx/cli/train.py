@@ -14,6 +14,7 @@ from duomem_mlx.cli import rounds as course
 if TYPE_CHECKING:
     from duomem_mlx.environment import Environment
     from duomem_mlx.memory.bank import Bank
+    from duomem_mlx.student.transcript import Writer
     from duomem_mlx.training.rows import Examples
     from duomem_mlx.training.settings import TrainSettings
     from duomem_mlx.trajectory import Trajectory
@@ -130,6 +131,7 @@ def train(
     adapter: Begin = None,
     on_policy: course.OnPolicy = 0,
     on_policy_games: course.OnPolicyGames = None,
+    allow_side_effects: options.SideEffects = False,
     config: ConfigFile = None,
     show_rows: ShowRows = 0,
     plan: PlanOnly = False,
@@ -149,8 +151,10 @@ def train(
     from duomem_mlx.errors import UsageError
     from duomem_mlx.models_on_disk import STUDENT, locate
     from duomem_mlx.paths import alone_in, read_json, run_folder
+    from duomem_mlx.prompt import CHAT
     from duomem_mlx.student.agent import usual_style
     from duomem_mlx.student.machine import size_in_bytes
+    from duomem_mlx.tools import runs
     from duomem_mlx.training.fit import OUTPUTS, is_finished
     from duomem_mlx.training.ranks import heed_launcher, here
     from duomem_mlx.training.settings import names_in
@@ -186,10 +190,15 @@ def train(
     located = locate(model or STUDENT)
     filed = from_yaml(config) if config else {}
     begin = None if adapter in (None, wiring.NONE) else wiring.begun_from(str(adapter), model, given | filed)
-    usual = {"prompt_style": (begin and wiring.trained_style(begin)) or usual_style(located.name)}
-    settings, sources = resolve(usual, filed, given)
     environment = wiring.open_environment(env, None, "fast")
+    with_tools = environment.name == runs.NAME
+    usual = CHAT if with_tools else (begin and wiring.trained_style(begin)) or usual_style(located.name)
+    settings, sources = resolve({"prompt_style": usual}, filed, given)
+    if with_tools and settings.prompt_style != CHAT:
+        raise UsageError(f"{settings.prompt_style} has no place for tools.", "Use --prompt-style chat.")
     rounds = course.chosen_rounds(on_policy, on_policy_games, environment)
+    if rounds is not None:
+        wiring.may_play(environment, allow_side_effects)
     if rounds is not None and ranks.count > 1:
         raise UsageError("On-policy rounds are played by one process.", "Leave out mlx.launch, or --on-policy.")
     chosen = successes(trajectories, environment)
@@ -216,12 +225,17 @@ def train(
     if ranks.from_first(b"finished" if finished else None) is None:
         from duomem_mlx.student.agent import writer_for
         from duomem_mlx.student.models import load_student
+        from duomem_mlx.student.serve.prompts import ChatPrompts
         from duomem_mlx.training.fit import prepare
 
         student = load_student(model, adapter=begin)
-        writer = writer_for(student, environment, settings.prompt_style)
-        if writer.note:
-            output.say(writer.note)
+        writer: Writer | ChatPrompts
+        if with_tools:
+            writer = ChatPrompts.of(student.tokenizer)
+        else:
+            writer = writer_for(student, environment, settings.prompt_style)
+            if writer.note:
+                output.say(writer.note)
         prepared = prepare(
             chosen,
             writer,
@@ -272,8 +286,10 @@ def train(
     elif figures["steps"] < figures["planned_steps"]:
         output.say(f"It ended after step {figures['steps']}: {settings.patience} validations brought nothing better.")
     world = None if env == wiring.HOUSEHOLD else env
-    named = {"--adapter": path, "--model": model, "--memories": memories, "--env": world, "--k": k, "--limit": 20}
-    output.hint(output.call("evaluate", named=named))
+    named = {"--adapter": path, "--model": model, "--memories": memories, "--env": world, "--k": k}
+    output.hint(
+        output.call("serve", named=named) if with_tools else output.call("evaluate", named={**named, "--limit": 20})
+    )
 
 
 def resolve(

@@ -131,7 +131,7 @@ def with_adapter(student: "Student", prepared: "Prepared", settings: "TrainSetti
         f"{first.tokens / len(first.rows):.0f} tokens, {first.supervised / first.tokens:.0%} of them trained; "
         f"{first.memories / len(first.rows):.1f} memories a row ({first.left_out} left out for length); "
         f"{first.cut} cut between turns; {first.refused} refused actions shown, not trained; "
-        f"{first.corrections} actions corrected."
+        f"{first.corrections} actions corrected; {first.clipped} texts of the world too long to be shown whole."
     )
     return adapter_config
 

@@ -31,6 +31,12 @@ Format = Annotated[
 Unchecked = Annotated[
     bool, typer.Option("--unchecked", help="Keep also those whose game is not at hand, as they were told.")
 ]
+Won = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--won", metavar="ID|all", help="Of runs with tools: which were won, again for more [default: as they say]."
+    ),
+]
 Trained = Annotated[
     bool, typer.Option("--trained", help="As a student is trained on it, what it learns to say between ⟦ and ⟧.")
 ]
@@ -115,57 +121,80 @@ def import_(
     env: options.Env = wiring.HOUSEHOLD,
     form: Format = None,
     unchecked: Unchecked = False,
+    won: Won = None,
+    allow_side_effects: options.SideEffects = False,
     out: options.Out = None,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> None:
     """Play trajectories of others again and keep those that win.
 
-    A game is known by the id or path in its record, else searched among --games by task and opening. Writes
-    trajectories.jsonl and summary.json.
+    A game is known by the id or path in its record, else searched among --games by task and opening. With --env tools
+    they are runs of an agent with tools, as `serve --record` keeps them: nothing is played again, --won says which were
+    won. Writes trajectories.jsonl and summary.json.
     """
     import json as jsons
 
     from duomem_mlx.environment import ordered
-    from duomem_mlx.errors import DuomemError
+    from duomem_mlx.errors import DuomemError, UsageError
     from duomem_mlx.paths import claim_run, write_json, write_text
     from duomem_mlx.teachers.imports import NO_GAME, GamesAtHand, import_transcripts
+    from duomem_mlx.teachers.tool_runs import NO_VERDICT, import_runs
     from duomem_mlx.teachers.transcripts import OURS
+    from duomem_mlx.tools import runs
     from duomem_mlx.trajectory import to_record
 
     environment = wiring.open_environment(env, games_dir, engine)
+    wiring.may_play(environment, allow_side_effects)
+    with_tools = environment.name == runs.NAME
+    if with_tools and (games or form or unchecked):
+        raise UsageError("Runs with tools are not played again.", "Say which were won with --won, and nothing else.")
+    if won and not with_tools:
+        raise UsageError("--won is for runs with tools.", "Add --env tools, or leave it out.")
     tasks = ordered(environment, games) if games else []
     with output.progress("Importing", None) as advance:
-        at_hand = GamesAtHand(environment, tasks, lambda done: advance(done, f"of {len(tasks)} games looked at"))
-        found = import_transcripts(
-            files, at_hand, form, unchecked, lambda came_in, kept: advance(came_in, f"came in, {kept} kept")
-        )
+        if with_tools:
+            found = import_runs(files, won or ())
+        else:
+            at_hand = GamesAtHand(environment, tasks, lambda done: advance(done, f"of {len(tasks)} games looked at"))
+            found = import_transcripts(
+                files, at_hand, form, unchecked, lambda came_in, kept: advance(came_in, f"came in, {kept} kept")
+            )
     reasons = "; ".join(f"{count} times: {reason}" for reason, count in found.left_out.items())
     if not found.trajectories:
         fix = "Check the files, or --format."
         if NO_GAME in found.left_out:
             fix = "Name where to search them with --games."
+        elif NO_VERDICT in found.left_out:
+            fix = "Say which were won: --won ID, --won all, or `won` in the records."
         elif OURS in found.left_out:
             fix = "Give the file to `duomem-mlx train` or `memories build` as it is."
         raise DuomemError(f"None of {found.came_in} trajectories was kept ({reasons or 'there are none'}).", fix)
     settings = {"env": env, "files": [str(file) for file in files], "games": games, "format": form}
+    settings |= {"won": won} if won else {}
     folder = claim_run(out, "import", {**settings, "unchecked": unchecked}, MADE, overwrite)
     lines = (jsons.dumps(to_record(one), ensure_ascii=False) + "\n" for one in found.trajectories)
     write_text(folder / "trajectories.jsonl", "".join(lines))
     summary = {
         "came_in": found.came_in,
         "kept": len(found.trajectories),
-        "replayed": sum(bool(one.teacher["replayed"]) for one in found.trajectories),
+        **({} if with_tools else {"replayed": sum(bool(one.teacher["replayed"]) for one in found.trajectories)}),
         "left_out": dict(found.left_out),
     }
     write_json(folder / "summary.json", {"format": 1, **summary})
     if json:
         output.result({**summary, "trajectories": str(folder / "trajectories.jsonl")})
         return
-    output.line(f"{summary['kept']} of {summary['came_in']} trajectories kept, {summary['replayed']} of them replayed.")
+    checked = (
+        f"{sum(t.won for t in found.trajectories)} of them won"
+        if with_tools
+        else f"{summary['replayed']} of them replayed"
+    )
+    output.line(f"{summary['kept']} of {summary['came_in']} trajectories kept, {checked}.")
     for reason, count in found.left_out.items():
         output.line(f"{count:6}  {reason}")
-    output.hint(f"{output.call('trajectories', 'stats', folder)}   or   {output.call('train', folder)}")
+    world = {"--env": env if env != wiring.HOUSEHOLD else None}
+    output.hint(f"{output.call('trajectories', 'stats', folder)}   or   {output.call('train', folder, named=world)}")
 
 
 def _show_trained(trajectory: "Trajectory", env: str, model: str | None, style: str | None, json: bool) -> None:
@@ -174,9 +203,11 @@ def _show_trained(trajectory: "Trajectory", env: str, model: str | None, style: 
     from duomem_mlx.errors import UsageError
     from duomem_mlx.models_on_disk import STUDENT
     from duomem_mlx.student.models import load_tokenizer
+    from duomem_mlx.student.serve.prompts import ChatPrompts
     from duomem_mlx.student.transcript import make_writer
     from duomem_mlx.training.rows import make_epoch
     from duomem_mlx.training.settings import TrainSettings
+    from duomem_mlx.training.talks import make_talks
 
     environment = wiring.open_environment(env, None, "fast")
     if trajectory.environment != environment.name:
@@ -184,10 +215,14 @@ def _show_trained(trajectory: "Trajectory", env: str, model: str | None, style: 
             f"This trajectory is of {trajectory.environment}, not of {environment.name}.", "Name its world with --env."
         )
     tokenizer = load_tokenizer(model)
+    longest = TrainSettings().max_seq_length
+    if trajectory.request is not None:
+        talk = make_talks([trajectory], ChatPrompts.of(tokenizer), max_tokens=longest)
+        training.show(talk.rows, tokenizer.decode, {"id": trajectory.id, "prompt_style": prompt.CHAT} if json else None)
+        return
     chosen = style or (prompt.COMPACT if model in (None, STUDENT) else prompt.CHAT)
     shorten = getattr(environment, "shorten", prompt.unchanged)
     writer = make_writer(tokenizer, chosen, environment.instructions, shorten)
-    longest = TrainSettings().max_seq_length
     epoch = make_epoch([trajectory], writer, max_tokens=longest, refused=getattr(environment, "refused", None))
     training.show(epoch.rows, tokenizer.decode, {"id": trajectory.id, "prompt_style": chosen} if json else None)
 

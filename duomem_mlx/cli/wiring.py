@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from duomem_mlx.cli.output import say
-from duomem_mlx.environment import Environment, find_environment
+from duomem_mlx.environment import Environment, find_environment, side_effects_of
+from duomem_mlx.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,6 +19,7 @@ NONE = "none"
 SHIPPED_ADAPTER = "smollm2-135m-alfworld"
 SHIPPED_BANK = "alfworld-search"
 HOUSEHOLD = "household"
+FAST = "fast"  # what plays unless --engine says otherwise
 OF_THE_ADAPTER = ("fine_tune_type", "rank", "scale", "dropout", "targets", "num_layers")  # it keeps what it has
 ARCHITECTURE = ("model_type", "hidden_size", "num_hidden_layers", "vocab_size")
 
@@ -29,10 +31,18 @@ def one_thread_a_product() -> None:
 
 
 def open_environment(env: str, games_dir: Path | None, engine: str) -> Environment:
-    """The world a call names; only the household knows of engines and data folders."""
-    if env == HOUSEHOLD:
-        return find_environment(env, games_dir=games_dir, engine=engine)
-    return find_environment(env)
+    """The world a call names, made with what the call says of how: a world that knows no such option refuses it."""
+    said = {"games_dir": games_dir, "engine": None if engine == FAST else engine}
+    return find_environment(env, **{name: value for name, value in said.items() if value is not None})
+
+
+def may_play(environment: Environment, allowed: bool) -> None:
+    """Raises UsageError for a world that reaches outside of its games, where that is not `allowed`."""
+    effects = side_effects_of(environment)
+    if effects is not None and not allowed:
+        raise UsageError(
+            f"{environment.name} says that playing it {effects}.", "Add --allow-side-effects if that is meant."
+        )
 
 
 def adapter_path(name: str | None, model: str | None) -> Path | None:
@@ -59,7 +69,6 @@ def adapter_path(name: str | None, model: str | None) -> Path | None:
 def begun_from(name: str, model: str | None, given: dict[str, Any]) -> Path:
     """The folder of the adapter that training goes on from. Raises UsageError when there is none, it is for another
     base, or a setting was given that only a fresh one could follow."""
-    from duomem_mlx.errors import UsageError
     from duomem_mlx.student.agent import adapter_folder
 
     if own := [name for name in OF_THE_ADAPTER if given.get(name) is not None]:

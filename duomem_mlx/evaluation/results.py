@@ -10,11 +10,20 @@ from typing import Any
 from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.evaluation.arms import name_and_k
 from duomem_mlx.evaluation.causes import Cause, failures
-from duomem_mlx.evaluation.statistics import discordant, interaction, mcnemar, paired_difference, wilson
+from duomem_mlx.evaluation.statistics import (
+    discordant,
+    effective_games,
+    interaction,
+    mcnemar,
+    mean_of_few,
+    paired_difference,
+    wilson,
+)
 from duomem_mlx.paths import write_json
 from duomem_mlx.trajectory import Episode, episode_from_record, to_record
 
 SEED = re.compile(r"-?\d{1,18}")  # a folder of an arm that is called otherwise is somebody's own
+OF_A_SEED = ("won", "games", "success", "wilson95", "steps_mean")
 AXES = ("base", "memories", "adapter", "duomem")  # neither, the context's, the parameters', both
 
 
@@ -106,25 +115,61 @@ def summarise(
 def figures_of(
     episodes: Mapping[str, Mapping[int, Sequence[Episode]]], max_steps: int, order: Sequence[str], cause: Cause | None
 ) -> dict[str, Any]:
-    """{"arms": figures by arm, in `order`, "paired": comparisons}; of each arm its first seed."""
+    """{"arms": figures by arm, in `order`, "paired": comparisons}."""
     arms = {}
     names = {label: name_and_k(label, 0) for label in episodes}
     place = {label: order.index(name) if name in order else len(order) for label, (name, _) in names.items()}
     for label in sorted(episodes, key=lambda label: (place[label], *names[label])):
-        seeds = episodes[label]
-        arms[label] = arm_figures(seeds[min(seeds)], max_steps, cause)
+        arms[label] = figures_of_seeds(episodes[label], max_steps, cause)
     compare_with_base(arms, episodes)
     return {"arms": arms, "paired": paired(episodes, list(arms))}
+
+
+def figures_of_seeds(
+    seeds: Mapping[int, Sequence[Episode]], max_steps: int, cause: Cause | None = None
+) -> dict[str, Any]:
+    """As `arm_figures`. Of several seeds: figures of all plays together, `wilson95` of `effective_games`; `seeds` has
+    figures of each, `seeds_sd` their spread, and `seeds95` is the interval of their mean were the training done again
+    (Student's t), where `wilson95` is that were other games drawn."""
+    figures = arm_figures([episode for of_seed in seeds.values() for episode in of_seed], max_steps, cause)
+    if len(seeds) == 1:
+        return figures
+    by_game: dict[str, list[bool]] = defaultdict(list)
+    for of_seed in seeds.values():
+        for episode in of_seed:
+            by_game[episode.game].append(episode.won)
+    each = {seed: arm_figures(seeds[seed], max_steps) for seed in sorted(seeds)}
+    spread, low, high = mean_of_few([one["success"] for one in each.values()])
+    figures["effective_games"] = effective_games(list(by_game.values()))
+    return figures | {
+        "wilson95": [round(bound, 4) for bound in interval(figures)],
+        "seeds": {str(seed): {name: one[name] for name in OF_A_SEED} for seed, one in each.items()},
+        "seeds_sd": round(spread, 4),
+        "seeds95": [round(low, 4), round(high, 4)],
+    }
+
+
+def interval(figures: Mapping[str, Any]) -> tuple[float, float]:
+    """The 95% interval of an arm's success, not rounded."""
+    games = figures.get("effective_games", figures["games"])
+    return wilson(figures["won"] / figures["games"] * games, games)
+
+
+def interval_of_type(figures: Mapping[str, Any], kind: str) -> tuple[float, float]:
+    """The same of an arm's success in one type of task, not rounded; of several seeds each game counts once."""
+    won, plays = figures["by_type"][kind]
+    games = plays / len(figures.get("seeds", [0]))
+    return wilson(won / plays * games, games)
 
 
 def compare_with_base(arms: dict[str, dict[str, Any]], episodes: Mapping[str, Mapping[int, Sequence[Episode]]]) -> None:
     """Add to every arm how it stands against `base` on the same games: games won by one of the two alone, exact p."""
     if "base" not in episodes:
         return
-    base = _verdicts(episodes["base"])
+    base = verdicts_of(episodes["base"])
     for label, figures in arms.items():
         if label != "base":
-            base_only, arm_only = discordant(base, _verdicts(episodes[label]))
+            base_only, arm_only = discordant(base, verdicts_of(episodes[label]))
             p = mcnemar(base_only, arm_only)
             figures["against_base"] = {
                 "arm_only": arm_only,
@@ -135,26 +180,15 @@ def compare_with_base(arms: dict[str, dict[str, Any]], episodes: Mapping[str, Ma
 
 
 def paired(episodes: Mapping[str, Mapping[int, Sequence[Episode]]], labels: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Every two arms on the games that both played, "first against second": games won by one alone, exact p, and the
-    difference of success (second less first) with its 95% interval; and "interaction", where the four arms are there:
-    what both axes give together over the sum of what each gives alone."""
-    verdicts = {label: _verdicts(episodes[label]) for label in labels}
+    """Every two arms on the games that both played, "first against second": games won by one alone (of several seeds:
+    by more of them), exact p, and the difference of success (second less first) with its 95% interval; and
+    "interaction", where the four arms are there: what both axes give together over the sum of what each gives alone."""
+    verdicts = {label: verdicts_of(episodes[label]) for label in labels}
     found: dict[str, dict[str, Any]] = {}
     for place, first in enumerate(labels):
         for second in labels[place + 1 :]:
-            both = verdicts[first].keys() & verdicts[second].keys()
-            if not both:
-                continue
-            first_only, second_only = discordant(verdicts[first], verdicts[second])
-            difference, low, high = paired_difference(first_only, second_only, len(both))
-            found[f"{first} against {second}"] = {
-                "games": len(both),
-                "first_only": first_only,
-                "second_only": second_only,
-                "p": mcnemar(first_only, second_only),
-                "difference": round(difference, 4),
-                "difference95": [round(low, 4), round(high, 4)],
-            }
+            if pair := compared(verdicts[first], verdicts[second]):
+                found[f"{first} against {second}"] = pair
     four = [verdicts[label] for label in AXES if label in verdicts]
     if len(four) == len(AXES):
         games = sorted(set.intersection(*(set(of_arm) for of_arm in four)))
@@ -167,11 +201,28 @@ def paired(episodes: Mapping[str, Mapping[int, Sequence[Episode]]], labels: Sequ
     return found
 
 
+def compared(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, Any] | None:
+    """Two arms, by game the share of plays won, on the games that both played; None where there are none."""
+    both = sorted(first.keys() & second.keys())
+    if not both:
+        return None
+    first_only, second_only = discordant(first, second)
+    difference, low, high = paired_difference([second[game] - first[game] for game in both])
+    return {
+        "games": len(both),
+        "first_only": first_only,
+        "second_only": second_only,
+        "p": mcnemar(first_only, second_only),
+        "difference": round(difference, 4),
+        "difference95": [round(low, 4), round(high, 4)],
+    }
+
+
 def table_rows(summary: Mapping[str, Any]) -> list[list[str]]:
     """The rows of the one table a person sees, under TABLE_COLUMNS."""
     rows = []
     for label, figures in summary["arms"].items():
-        low, high = wilson(figures["won"], figures["games"])
+        low, high = interval(figures)
         against = figures.get("against_base")
         rows.append(
             [
@@ -184,7 +235,15 @@ def table_rows(summary: Mapping[str, Any]) -> list[list[str]]:
                 "" if against is None else f"{'yes' if against['better'] else 'cannot tell'}, p = {against['p']:.2g}",
             ]
         )
+        for seed, one in figures.get("seeds", {}).items():
+            rows.append([f"{label}, seed {seed}", *_seed_cells(one), "", "", ""])
     return rows
+
+
+def _seed_cells(figures: Mapping[str, Any]) -> list[str]:
+    low, high = interval(figures)
+    won = f"{figures['won']}/{figures['games']}"
+    return [won, f"{figures['success']:.1%} [{100 * low:.1f}–{100 * high:.1f}]", f"{figures['steps_mean']:.1f}"]
 
 
 TABLE_COLUMNS = ("arm", "won", "success [95%]", "steps", "s/game", "tokens", "better than base")
@@ -195,8 +254,13 @@ def finished_games(folder: Path, arm: str, seed: int) -> set[str]:
     return {path.stem for path in (folder / "episodes" / arm / str(seed)).glob("*.json") if path.name[0] != "."}
 
 
-def _verdicts(seeds: Mapping[int, Sequence[Episode]]) -> dict[str, bool]:
-    return {episode.game: episode.won for episode in seeds[min(seeds)]}
+def verdicts_of(seeds: Mapping[int, Sequence[Episode]]) -> dict[str, float]:
+    """Game -> share of the seeds that played it which won it."""
+    plays: dict[str, list[bool]] = defaultdict(list)
+    for of_seed in seeds.values():
+        for episode in of_seed:
+            plays[episode.game].append(episode.won)
+    return {game: sum(won) / len(won) for game, won in plays.items()}
 
 
 def _mean(values: Iterable[float]) -> float | None:

@@ -1,12 +1,15 @@
 """What can be said of success rates: intervals, and paired comparison of arms on the same games."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import comb, sqrt
+from statistics import fmean, stdev
 
 Z95 = 1.959963984540054  # two-sided 95% quantile of the normal distribution
+# Student's t, the same quantile, with 1 to 9 degrees of freedom
+T95 = (12.706205, 4.302653, 3.182446, 2.776445, 2.570582, 2.446912, 2.364624, 2.306004, 2.262157)
 
 
-def wilson(won: int, games: int) -> tuple[float, float]:
+def wilson(won: float, games: float) -> tuple[float, float]:
     """95% Wilson score interval of a success rate (E. B. Wilson, 1927), as fractions. Raises ValueError when
     `games` is not positive or `won` is not among them."""
     if games <= 0 or not 0 <= won <= games:
@@ -28,28 +31,47 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return min(1.0, 2 * tail / outcomes)
 
 
-def discordant(first: dict[str, bool], second: dict[str, bool]) -> tuple[int, int]:
-    """Games won by the first arm alone and by the second alone, among the games that both played."""
+def effective_games(games: Sequence[Sequence[bool]]) -> float:
+    """How many games, each played once, say as much of the success rate as these, each played by several adapters: the
+    same game is won or lost by most of them, so that they are worth more than the games and less than the plays. Out of
+    the variance of the rate with the games as clusters, as E. L. Korn and B. I. Graubard (1998) have it, for `wilson`;
+    the number of games itself where each was played once, or all plays ended alike."""
+    plays = [won for game in games for won in game]
+    rate = fmean(plays)
+    clustered = sum(sum(won - rate for won in game) ** 2 for game in games) / len(plays) ** 2
+    if rate in (0, 1):
+        return float(len(games))
+    worth = rate * (1 - rate) / clustered if clustered else len(plays)
+    return min(float(len(plays)), max(float(len(games)), worth))
+
+
+def mean_of_few(values: Sequence[float]) -> tuple[float, float, float]:
+    """Standard deviation of at least two success rates, and the 95% interval of their mean by Student's t; of more
+    than ten with the quantile of ten, a little too wide."""
+    spread = stdev(values)
+    half = T95[min(len(values) - 1, len(T95)) - 1] * spread / sqrt(len(values))
+    return spread, max(0.0, fmean(values) - half), min(1.0, fmean(values) + half)
+
+
+def discordant(first: Mapping[str, float], second: Mapping[str, float]) -> tuple[int, int]:
+    """Games that the first arm won more often than the second, and the other way round, among those that both played:
+    with one play each those that it won alone."""
     both = first.keys() & second.keys()
-    return (
-        sum(first[game] and not second[game] for game in both),
-        sum(second[game] and not first[game] for game in both),
-    )
+    return sum(first[game] > second[game] for game in both), sum(second[game] > first[game] for game in both)
 
 
-def paired_difference(only_first: int, only_second: int, games: int) -> tuple[float, float, float]:
-    """The second arm's success less the first's on the same games, with its 95% interval: Wald's with half a game added
-    to each of the four cells (A. Agresti and Y. Min, 2005), which keeps its level for few games too. Raises ValueError
-    when the games are fewer than those that the two differ in, or none."""
-    if games < max(1, only_first + only_second):
-        raise ValueError(f"{games} games cannot hold {only_first} and {only_second}")
-    first, second, total = only_first + 0.5, only_second + 0.5, games + 2
-    centre = (second - first) / total
-    half = Z95 * sqrt(first + second - (second - first) ** 2 / total) / total
-    return (only_second - only_first) / games, max(-1.0, centre - half), min(1.0, centre + half)
+def paired_difference(differences: Sequence[float]) -> tuple[float, float, float]:
+    """The second arm's success less the first's on the same games, with its 95% interval, out of the difference in each
+    game: Wald's with half a game added to each of the four cells (A. Agresti and Y. Min, 2005), which keeps its level
+    for few games too; where differences are shares, the same. Raises ValueError where there are none."""
+    if not differences:
+        raise ValueError("there are no games")
+    total, found = len(differences) + 2, sum(differences)
+    half = Z95 * sqrt(sum(one * one for one in differences) + 1 - found**2 / total) / total
+    return found / len(differences), max(-1.0, found / total - half), min(1.0, found / total + half)
 
 
-def interaction(games: Sequence[Sequence[bool]]) -> tuple[float, float, float]:
+def interaction(games: Sequence[Sequence[float]]) -> tuple[float, float, float]:
     """What both axes give beyond the sum of what each gives, with its 95% interval (normal, of the mean over the
     games). Each game: won with neither, with the first, with the second, with both. Raises ValueError for none."""
     if not games:

@@ -56,6 +56,7 @@ class Household:
     """
 
     name = "household"
+    splits = files.SPLITS
     instructions = INSTRUCTIONS
 
     def __init__(self, games_dir: Path | None = None, engine: str = "fast") -> None:

@@ -8,23 +8,31 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from duomem_mlx.evaluation.causes import Cause
 from duomem_mlx.evaluation.growing import bank_path
 from duomem_mlx.memory.bank import Bank, is_bank
 from duomem_mlx.memory.record import Memory
-from duomem_mlx.report.reading import Results
+from duomem_mlx.report.beside import names_of
+from duomem_mlx.report.reading import Results, reason
 from duomem_mlx.trajectory import Episode
 
 
-def viewer_data(results: Results, banks: Sequence[Path]) -> dict[str, Any]:
+def viewer_data(evaluations: Sequence[Results], banks: Sequence[Path], cause: Cause | None = None) -> dict[str, Any]:
     """{"arms": labels, "games": one by one, each with its episode by arm, "memories": text by id}. Texts of memories
-    are those of `banks` and of the banks that grew in the results."""
+    are those of `banks` and of the banks that grew in the results. Of several evaluations each arm is called by its
+    evaluation too."""
+    views: dict[str, Mapping[str, Episode]] = {}
+    for called, results in zip(names_of(evaluations), evaluations, strict=True):
+        prefix = f"{called}: " if len(evaluations) > 1 else ""
+        views |= {prefix + name: results.episodes[label][seed] for name, (label, seed) in results.views.items()}
     games = []
-    for game in results.games:
-        by_arm = {label: of_arm[game] for label, of_arm in results.episodes.items() if game in of_arm}
-        one = next(iter(by_arm.values()))
-        episodes = {label: _episode(episode, results.reasons[label].get(game)) for label, episode in by_arm.items()}
+    for game in sorted({game for results in evaluations for game in results.games}):
+        played = {name: of_view[game] for name, of_view in views.items() if game in of_view}
+        one = next(iter(played.values()))
+        episodes = {name: _episode(episode, reason(episode, cause)) for name, episode in played.items()}
         games.append({"id": game, "type": one.kind, "task": one.task, "episodes": episodes})
-    return {"arms": list(results.arms), "games": games, "memories": memory_texts(results, banks)}
+    texts = {id_: text for results in evaluations for id_, text in memory_texts(results, banks).items()}
+    return {"arms": list(views), "games": games, "memories": texts}
 
 
 def packed(value: Mapping[str, Any]) -> str:
@@ -34,13 +42,10 @@ def packed(value: Mapping[str, Any]) -> str:
 
 
 def memory_texts(results: Results, banks: Sequence[Path]) -> dict[str, dict[str, Any]]:
-    wanted = {
-        label: {memory_id(m) for episode in of_arm.values() for m in episode.memories}
-        for label, of_arm in results.episodes.items()
-    }
     found: dict[str, dict[str, Any]] = {}
-    for label, ids in wanted.items():
-        grown = bank_path(results.folder, label, results.seed)
+    for label, seed in results.views.values():
+        ids = {memory_id(m) for episode in results.episodes[label][seed].values() for m in episode.memories}
+        grown = bank_path(results.folder, label, seed)
         for folder in (*banks, *([grown] if is_bank(grown) else [])):
             if ids - found.keys():
                 with Bank.open(folder) as opened:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from duomem_mlx.errors import DuomemError
-from duomem_mlx.evaluation.statistics import wilson
+from duomem_mlx.evaluation.results import interval, interval_of_type
 from duomem_mlx.report import paper
 from duomem_mlx.report.contents import Plot
 from duomem_mlx.report.reading import Results, tokens_of
@@ -64,8 +64,8 @@ def arms(results: Results) -> Plot:
     theirs = {rung.beside: rung for rung in paper.LADDER}
     with _drawing(0.8 + 0.42 * len(labels)) as (axes, finish):
         for row, label in enumerate(labels):
-            won, games = results.arms[label]["won"], results.arms[label]["games"]
-            _interval(axes, row, won, games, COLOURS[0], "o", "here" if row == 0 else None)
+            figures = results.arms[label]
+            _interval(axes, row, figures["success"], interval(figures), COLOURS[0], "o", "here" if row == 0 else None)
         beside = [(row, theirs[label]) for row, label in enumerate(labels) if label in theirs]
         if beside:
             x = [100 * rung.won / paper.GAMES for _, rung in beside]
@@ -75,7 +75,7 @@ def arms(results: Results) -> Plot:
         _percent(axes)
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
         svg = finish("arms")
-    text = "; ".join(_told(label, results.arms[label]["won"], results.arms[label]["games"]) for label in labels)
+    text = "; ".join(_told(label, results.arms[label]) for label in labels)
     return Plot("arms", "Success of every arm, with 95% intervals", f"{text}.", svg)
 
 
@@ -86,7 +86,7 @@ def by_k(results: Results, curves: Mapping[str, Mapping[int, str]]) -> Plot:
         for i, (name, labels) in enumerate(curves.items()):
             figures = [results.arms[label] for label in labels.values()]
             rates = [100 * f["success"] for f in figures]
-            bounds = [wilson(f["won"], f["games"]) for f in figures]
+            bounds = [interval(f) for f in figures]
             low = [max(0.0, r - 100 * b[0]) for r, b in zip(rates, bounds, strict=True)]
             high = [max(0.0, 100 * b[1] - r) for r, b in zip(rates, bounds, strict=True)]
             colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
@@ -115,7 +115,8 @@ def by_type(results: Results, kinds: Sequence[str]) -> Plot:
                 won, games = results.arms[label]["by_type"].get(kind, (0, 0))
                 if games:
                     style = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
-                    _interval(axes, row + at, won, games, *style, label if first else None, size=5)
+                    bounds = interval_of_type(results.arms[label], kind)
+                    _interval(axes, row + at, won / games, bounds, *style, label if first else None, size=5)
                     first = False
         for kind in kinds:
             cells = {label: results.arms[label]["by_type"].get(kind, (0, 0)) for label in labels}
@@ -134,8 +135,8 @@ def steps(results: Results) -> Plot:
     told = []
     with _drawing(3.2) as (axes, finish):
         for i, label in enumerate(results.main_arms):
-            of_arm = results.episodes[label]
-            won = sorted(len(episode.steps) for episode in of_arm.values() if episode.won)
+            of_arm = results.of_arm(label)
+            won = sorted(len(episode.steps) for episode in of_arm if episode.won)
             x = [0, *won, results.max_steps]
             y = [100 * n / len(of_arm) for n in (*range(len(won) + 1), len(won))]
             dashes = ("-", "--", "-.", ":")[i % 4]
@@ -155,18 +156,18 @@ def steps(results: Results) -> Plot:
 
 def tokens(results: Results) -> Plot:
     """Tokens a game: read anew, read from the cache, written."""
-    each = {label: tokens_of(of_arm.values()) for label, of_arm in results.episodes.items()}
+    each = {label: tokens_of(results.of_arm(label)) for label in results.episodes}
     names = {"new": "read anew", "cached": "read from cache", "out": "written"}
     labels = list(each)
     told = []
     with _drawing(0.9 + 0.36 * len(labels)) as (axes, finish):
         left = [0.0] * len(labels)
         for i, (key, name) in enumerate(names.items()):
-            values = [each[label][key] / max(1, len(results.episodes[label])) for label in labels]
+            values = [each[label][key] / results.arms[label]["games"] for label in labels]
             axes.barh(range(len(labels)), values, left=left, color=COLOURS[i], height=0.6, label=name)
             left = [a + b for a, b in zip(left, values, strict=True)]
         for label in labels:
-            games = len(results.episodes[label])
+            games = results.arms[label]["games"]
             told.append(f"{label}: " + ", ".join(f"{each[label][k] / games:,.0f} {name}" for k, name in names.items()))
         _rows(axes, labels)
         axes.set_xlabel("tokens a game")
@@ -227,11 +228,17 @@ def _in_page(value: str) -> str:
 
 
 def _interval(
-    axes: "Axes", y: float, won: int, games: int, colour: str, marker: str, label: str | None, size: int = 7
+    axes: "Axes",
+    y: float,
+    rate: float,
+    bounds: tuple[float, float],
+    colour: str,
+    marker: str,
+    label: str | None,
+    size: int = 7,
 ) -> None:
-    low, high = wilson(won, games)
-    axes.plot([100 * low, 100 * high], [y, y], color=colour, linewidth=1.6)
-    axes.plot([100 * won / games], [y], marker, color=colour, ms=size, label=label)
+    axes.plot([100 * bound for bound in bounds], [y, y], color=colour, linewidth=1.6)
+    axes.plot([100 * rate], [y], marker, color=colour, ms=size, label=label)
 
 
 def _rows(axes: "Axes", names: Sequence[str]) -> None:
@@ -250,6 +257,6 @@ def _short(name: str) -> str:
     return "\n".join(textwrap.wrap(shown, LINE, max_lines=2, placeholder="…"))
 
 
-def _told(label: str, won: int, games: int) -> str:
-    low, high = wilson(won, games)
-    return f"{label} {100 * won / games:.1f}% ({100 * low:.1f} to {100 * high:.1f})"
+def _told(label: str, figures: Mapping[str, Any]) -> str:
+    low, high = interval(figures)
+    return f"{label} {100 * figures['success']:.1f}% ({100 * low:.1f} to {100 * high:.1f})"

@@ -1,6 +1,6 @@
 """A results folder as a report needs it: the figures, and every episode with why it was not won."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,18 +24,29 @@ class Results:
     header: Mapping[str, Any]  # what was evaluated, and on what: of summary.json, where there is none of config.json
     max_steps: int
     k: int  # of an arm whose label names none
-    seed: int
     games: tuple[str, ...]  # ids of all games that any arm played
     arms: Mapping[str, Mapping[str, Any]]
     paired: Mapping[str, Mapping[str, Any]]
-    episodes: Mapping[str, Mapping[str, Episode]]  # by arm and game
-    reasons: Mapping[str, Mapping[str, tuple[str | None, str]]]  # cause and manner, of the games not won
+    episodes: Mapping[str, Mapping[int, Mapping[str, Episode]]]  # by arm, seed and game
+
+    def of_arm(self, label: str) -> list[Episode]:
+        """All plays of an arm, of all its seeds."""
+        return [episode for of_seed in self.episodes[label].values() for episode in of_seed.values()]
+
+    @property
+    def views(self) -> dict[str, tuple[str, int]]:
+        """What one of the episodes of a game is called: an arm, with its seed where it has several -> arm and seed."""
+        return {
+            label if len(seeds) == 1 else f"{label}, seed {seed}": (label, seed)
+            for label, seeds in self.episodes.items()
+            for seed in seeds
+        }
 
     @property
     def unfinished(self) -> dict[str, int]:
-        """Games that are left to play, by arm."""
-        left = {label: len(self.games) - len(of_arm) for label, of_arm in self.episodes.items()}
-        return {label: count for label, count in left.items() if count}
+        """Games that are left to play, by view."""
+        left = {name: len(self.games) - len(self.episodes[arm][seed]) for name, (arm, seed) in self.views.items()}
+        return {name: count for name, count in left.items() if count}
 
     @property
     def main_arms(self) -> tuple[str, ...]:
@@ -86,25 +97,26 @@ def read_results(folder: Path, run: Mapping[str, Any], cause: Cause | None) -> R
         ) from None
     episodes = read_episodes(folder)
     figures = figures_of(episodes, max_steps, [*ARMS, TEACHER], cause)
-    first = {label: {e.game: e for e in episodes[label][min(episodes[label])]} for label in figures["arms"]}
+    played = {
+        label: {seed: {e.game: e for e in episodes[label][seed]} for seed in sorted(episodes[label])}
+        for label in figures["arms"]
+    }
     header = {name: value for name, value in (summary or run).items() if name not in ("format", "arms", "paired")}
     return Results(
         folder=folder,
         header=header,
         max_steps=max_steps,
         k=k,
-        seed=min(min(seeds) for seeds in episodes.values()),
-        games=tuple(sorted({game for of_arm in first.values() for game in of_arm})),
+        games=tuple(sorted({game for seeds in played.values() for of_seed in seeds.values() for game in of_seed})),
         arms=figures["arms"],
         paired=figures["paired"],
-        episodes=first,
-        reasons={label: reasons(list(of_arm.values()), cause) for label, of_arm in first.items()},
+        episodes=played,
     )
 
 
-def reasons(episodes: Sequence[Episode], cause: Cause | None) -> dict[str, tuple[str | None, str]]:
-    """Game -> cause (None where the environment has no word for it) and manner, of the games not won."""
-    return {e.game: ((cause(e) or UNKNOWN) if cause else None, manner(e)) for e in episodes if not e.won}
+def reason(episode: Episode, cause: Cause | None) -> tuple[str | None, str] | None:
+    """Cause (None where the environment has no word for it) and manner of a game that was not won; None of one won."""
+    return None if episode.won else ((cause(episode) or UNKNOWN) if cause else None, manner(episode))
 
 
 def tokens_of(episodes: Iterable[Episode]) -> dict[str, int]:

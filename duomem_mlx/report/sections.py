@@ -1,15 +1,16 @@
 """The sections of a report, from the figures of an evaluation."""
 
-from collections.abc import Mapping
-from pathlib import Path
-from statistics import median
+from collections.abc import Mapping, Sequence
+from statistics import fmean, median
 from typing import Any
 
 from duomem_mlx.evaluation.arms import name_and_k
-from duomem_mlx.evaluation.results import TABLE_COLUMNS, table_rows
+from duomem_mlx.evaluation.results import TABLE_COLUMNS, interval_of_type, table_rows
 from duomem_mlx.evaluation.statistics import wilson
 from duomem_mlx.report import paper, plots
+from duomem_mlx.report.beside import side_by_side
 from duomem_mlx.report.contents import NONE, Report, Section, Table
+from duomem_mlx.report.figures import difference_cells, model_name, number, rate, rate_of
 from duomem_mlx.report.footprint import Footprint
 from duomem_mlx.report.reading import Results, tokens_of
 
@@ -29,12 +30,14 @@ PAIRED = (
 )
 
 
-def report_of(results: Results, footprint: Footprint) -> Report:
+def report_of(results: Results, footprint: Footprint, others: Sequence[Results] = ()) -> Report:
+    """`others` are evaluations that stand beside this one."""
     header = results.header
     split, model = split_of(header), model_name(header)
+    seeded = " An arm of several training seeds stands with the mean over them." if _seeded(results) else ""
     text = [
         f"{len(results.games)} games of {split}, at most {results.max_steps} actions each, played by {model} in "
-        f"{len(results.arms)} arms. Intervals are 95% Wilson intervals."
+        f"{len(results.arms)} arms. Intervals are 95% Wilson intervals.{seeded}"
     ]
     if left := results.unfinished:
         told = ", ".join(f"{label} ({count} left)" for label, count in left.items())
@@ -42,16 +45,11 @@ def report_of(results: Results, footprint: Footprint) -> Report:
             f"Careful: this evaluation is not finished: {told}. Each arm stands for the games that it has played, and "
             "games that are won quickly end first, so the figures of these arms are too high."
         )
-    found = (_arms, _ladder, _by_k, _by_type, _steps, _time)
-    sections = [make(results) for make in found]
+    beside = [side_by_side([results, *others])] if others else []
+    found = (_arms, _seeds, _ladder, _by_k, _by_type, _steps, _time)
+    sections = [*beside, *(make(results) for make in found)]
     sections += [_footprint(footprint), _paired(results), _causes(results), _made(results)]
     return Report(f"Evaluation of {model} on {split}", tuple(text), tuple(s for s in sections if s is not None))
-
-
-def model_name(header: Mapping[str, Any]) -> str:
-    """For a person; of a folder its own name, not where it lies."""
-    name = str(header.get("model"))
-    return Path(name).name if name.startswith(("/", ".", "~")) else name
 
 
 def what_is(label: str, default_k: int) -> str:
@@ -61,18 +59,6 @@ def what_is(label: str, default_k: int) -> str:
 
 def split_of(header: Mapping[str, Any]) -> str:
     return str(header.get("split", header.get("games")))
-
-
-def rate(won: int, games: int) -> str:
-    """25.0% [7.1–59.1]"""
-    if not games:
-        return NONE
-    low, high = wilson(won, games)
-    return f"{won / games:.1%} [{100 * low:.1f}–{100 * high:.1f}]"
-
-
-def number(value: float | None, digits: int = 1) -> str:
-    return NONE if value is None else f"{value:,.{digits}f}"
 
 
 def _arms(results: Results) -> Section:
@@ -86,12 +72,37 @@ def _arms(results: Results) -> Section:
     return Section("arms", "Arms", (note,), (table,), (plots.arms(results),))
 
 
+def _seeded(results: Results) -> dict[str, Mapping[str, Any]]:
+    """The arms of several training seeds."""
+    return {label: figures for label, figures in results.arms.items() if "seeds" in figures}
+
+
+def _seeds(results: Results) -> Section | None:
+    rows = []
+    for label, figures in _seeded(results).items():
+        each = {seed: one["success"] for seed, one in figures["seeds"].items()}
+        cells = [f"{len(each)}: {', '.join(each)}", f"{fmean(each.values()):.1%}", f"{100 * figures['seeds_sd']:.1f}"]
+        cells += [f"{100 * min(each.values()):.1f}–{100 * max(each.values()):.1f}"]
+        low, high = figures["seeds95"]
+        rows.append((label, *cells, f"[{100 * low:.1f}–{100 * high:.1f}]", rate_of(figures).partition(" ")[2]))
+    if not rows:
+        return None
+    text = (
+        "An adapter was trained with each seed, and each played all games. Two things are left to chance, and each has "
+        "its interval of the mean: of other trainings (Student's t over the seeds, these games), and of other games "
+        "(Wilson's, these adapters; plays of one game are clustered, so that it counts for less than its plays). "
+        "In paired comparisons a game counts by the share of the seeds that won it."
+    )
+    columns = ("arm", "seeds", "mean", "standard deviation", "from, to", "95%, other trainings", "95%, other games")
+    return Section("seeds", "Training seeds", (text,), (Table("Spread over training seeds, %", columns, tuple(rows)),))
+
+
 def _ladder(results: Results) -> Section:
     rows = []
     for rung in paper.LADDER:
         ours = results.arms.get(rung.beside or "")
-        here = (NONE, NONE) if ours is None else (f"{ours['won']}/{ours['games']}", rate(ours["won"], ours["games"]))
-        theirs = f"{rung.won}/{paper.GAMES}", rate(rung.won, paper.GAMES)
+        here = (NONE, NONE) if ours is None else (f"{ours['won']}/{ours['games']}", rate_of(ours))
+        theirs = f"{rung.won}/{paper.GAMES}", rate(rung.won / paper.GAMES, wilson(rung.won, paper.GAMES))
         rows.append((rung.name, *theirs, (rung.beside or NONE) if ours else NONE, *here))
     columns = ("the paper's arm", "paper: won", "paper: success [95%]", "arm here", "here: won", "here: success [95%]")
     text = [paper.DIFFERS]
@@ -114,7 +125,7 @@ def _by_k(results: Results) -> Section:
     rows = []
     for name, labels in curves.items():
         cells = [results.arms[labels[k]] if k in labels else None for k in ks]
-        rows.append((name, *(NONE if cell is None else rate(cell["won"], cell["games"]) for cell in cells)))
+        rows.append((name, *(NONE if cell is None else rate_of(cell) for cell in cells)))
     table = Table("Success by number of memories [95%]", ("arm", *(f"k = {k}" for k in ks)), tuple(rows))
     text = "Where an arm was not played with k = 0, what it is without memories (base, adapter) stands there."
     return Section("k", "By number of memories (k)", (text,), (table,), (plots.by_k(results, curves),))
@@ -126,17 +137,22 @@ def _by_type(results: Results) -> Section | None:
         return None
     rows = []
     for kind in kinds:
-        cells = [figures["by_type"].get(kind, (0, 0)) for figures in results.arms.values()]
-        rows.append((kind, *(f"{won}/{games} {rate(won, games)}" if games else NONE for won, games in cells)))
+        rows.append((kind, *(_of_type(figures, kind) for figures in results.arms.values())))
     table = Table("Games won by type of task [95%]", ("type", *results.arms), tuple(rows))
-    return Section("types", "By type of task", (), (table,), (plots.by_type(results, kinds),))
+    text = ("Where an arm has several seeds a game counts once in these intervals.",) if _seeded(results) else ()
+    return Section("types", "By type of task", text, (table,), (plots.by_type(results, kinds),))
+
+
+def _of_type(figures: Mapping[str, Any], kind: str) -> str:
+    won, games = figures["by_type"].get(kind, (0, 0))
+    return f"{won}/{games} {rate(won / games, interval_of_type(figures, kind))}" if games else NONE
 
 
 def _steps(results: Results) -> Section:
     flags = sorted({flag for figures in results.arms.values() for flag in figures["flags"]})
     rows = []
     for label, figures in results.arms.items():
-        won = [len(e.steps) for e in results.episodes[label].values() if e.won]
+        won = [len(e.steps) for e in results.of_arm(label) if e.won]
         cells = [number(figures["steps_mean"]), number(figures["steps_mean_won"])]
         cells += [number(median(won) if won else None), f"{figures['answers']:,}"]
         rows.append((label, *cells, *(f"{figures['flags'].get(flag, 0):,}" for flag in flags)))
@@ -153,9 +169,9 @@ def _steps(results: Results) -> Section:
 
 def _time(results: Results) -> Section:
     rows = []
-    for label, of_arm in results.episodes.items():
-        figures, tokens = results.arms[label], tokens_of(of_arm.values())
-        answers, games = figures["answers"], len(of_arm)
+    for label, figures in results.arms.items():
+        tokens = tokens_of(results.of_arm(label))
+        answers, games = figures["answers"], figures["games"]
         each = None if not answers else figures["seconds_per_game"] * games / answers
         read = tokens["new"] + tokens["cached"]
         counted = bool(tokens["out"])
@@ -197,11 +213,7 @@ def _paired(results: Results) -> Section | None:
                 f"beyond the sum of what each gives alone, on the {found['games']} games that all four arms played."
             )
             continue
-        low, high = found["difference95"]
-        difference = f"{100 * found['difference']:+.1f} [{100 * low:+.1f} to {100 * high:+.1f}]"
-        first, second = name.split(" against ", 1)
-        counts = (str(found[key]) for key in ("games", "first_only", "second_only"))
-        rows.append((first, second, *counts, difference, f"{found['p']:.2g}"))
+        rows.append((*name.split(" against ", 1), *difference_cells(found)))
     if not rows:
         return None
     columns = ("first", "second", "games", "first alone won", "second alone won", "difference, points [95%]", "p")
@@ -238,7 +250,7 @@ def _made(results: Results) -> Section:
     shown: dict[str, Any] = {"model": model_name(header)}
     shown |= {name: value for name, value in header.items() if name not in ("model", "machine")}
     shown |= {f"machine: {name}": value for name, value in machine.items()} if isinstance(machine, dict) else {}
-    created = sorted(e.created[:10] for of_arm in results.episodes.values() for e in of_arm.values())
+    created = sorted(e.created[:10] for label in results.arms for e in results.of_arm(label))
     shown["played"] = created[0] if created[0] == created[-1] else f"{created[0]} to {created[-1]}"
     rows = tuple((spelt(name), NONE if value is None else str(value)) for name, value in shown.items())
     return Section("made", "How it was made", (), (Table("Settings and machine", ("what", "value"), rows),))

@@ -1,5 +1,6 @@
 """Writing a report of a results folder."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,9 +34,11 @@ def write_report(
     adapter: Path | None = None,
     bank: Path | None = None,
     own_bank: Path | None = None,
+    beside: Sequence[Path] = (),
 ) -> Written:
     """Write both files into `out`, by default beside the results. `adapter`, `bank` and `own_bank` say where what was
-    evaluated lies; without them the shipped ones are looked at.
+    evaluated lies; without them the shipped ones are looked at. `beside` are other evaluations' folders, to be compared
+    with it.
 
     Raises UsageError when there are no results or a file of another's is in the way, DuomemError when a file is torn.
     """
@@ -48,14 +51,17 @@ def write_report(
         if not _ours(folder / name, mark):
             raise UsageError(f"{folder / name} is there and is no report of ours.", "Choose another --out.")
     results = read_results(results_folder, run, cause)
-    report = report_of(results, footprint(run, adapter, bank, own_bank))
+    others = [read_results(other, read_run(other), cause) for other in beside]
+    report = report_of(results, footprint(run, adapter, bank, own_bank), others)
     texts = {
         MARKDOWN: markdown.markdown(report),
-        HTML: page.page(report, viewer_data(results, [folder for folder in (bank, own_bank) if folder])),
+        HTML: page.page(
+            report, viewer_data([results, *others], [folder for folder in (bank, own_bank) if folder], cause)
+        ),
     }
     for name, text in texts.items():
         write_text(folder / name, text.encode(errors="replace").decode())  # halves of surrogate pairs
-    episodes = sum(len(of_arm) for of_arm in results.episodes.values())
+    episodes = sum(len(results.of_arm(label)) for label in results.episodes)
     return Written(folder / HTML, folder / MARKDOWN, len(results.games), episodes, results.unfinished)
 
 

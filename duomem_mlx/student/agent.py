@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from duomem_mlx import prompt
 from duomem_mlx.environment import Environment, Game, find_environment
 from duomem_mlx.errors import UsageError
+from duomem_mlx.guarded import guarded
 from duomem_mlx.models_on_disk import STUDENT
 from duomem_mlx.paths import pull_hint, pulled, shipped
 from duomem_mlx.prompt import Example
@@ -38,6 +39,7 @@ class Agent:
     def play(self, game: Game, max_steps: int | None = None, hits: "Sequence[Hit] | None" = None) -> Iterator[Turn]:
         """Play one game to its end, greedily, at most `max_steps` actions. `hits` are memories already recalled."""
         settings = replace(self.settings, width=1, max_steps=max_steps or self.settings.max_steps)
+        game = guarded(game)
         entry = Entry(game.id, game, examples(self.recall(game) if hits is None else hits))
         refused, commands = (getattr(self.environment, name, None) for name in ("refused", "commands"))
         return play(self.student, self.writer, [entry], settings, refused, commands)

@@ -5,10 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 from duomem_mlx.errors import DuomemError
-from duomem_mlx.prompt import CHAT
-from duomem_mlx.student.transcript import make_writer
+from duomem_mlx.student.fitting import fitted
+from duomem_mlx.student.transcript import ChatWriter
 
-_CUT = "\n[...]\n"
 SYSTEM = "You are a helpful assistant."
 _THOUGHTS = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
 _CONTEXT_TOKENS = 8192  # where a model does not say
@@ -21,7 +20,7 @@ def asker(student: Any, max_tokens: int = 256) -> Callable[[str], str]:
     middle. Raises DuomemError for a model that has no chat template to be asked through.
     """
     try:
-        writer = make_writer(student.tokenizer, CHAT, SYSTEM)
+        writer = ChatWriter.of(student.tokenizer, SYSTEM)
     except DuomemError as error:
         raise DuomemError(error.what, "Ask another model, or let no model write.") from None
     holds = getattr(student, "config", {}).get("max_position_embeddings") or _CONTEXT_TOKENS
@@ -34,11 +33,7 @@ def asker(student: Any, max_tokens: int = 256) -> Callable[[str], str]:
 
 
 def _fitted(writer: Any, question: str, room: int) -> list[int]:
-    tokens: list[int] = writer.start(question, ())
-    while len(tokens) > room and question:
-        keep = len(question) * room // len(tokens) // 2 - len(_CUT)  # less in every round, whatever the template adds
-        question = f"{question[:keep]}{_CUT}{question[-keep:]}" if keep > 0 else ""
-        tokens = writer.start(question, ())
+    tokens: list[int] = writer.start(fitted(question, room, lambda part: len(writer.start(part, ()))), ())
     return tokens
 
 

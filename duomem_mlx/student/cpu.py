@@ -141,16 +141,19 @@ def silu(x: mx.array) -> mx.array:
 
 @mx.custom_function
 def _silu(x: mx.array) -> mx.array:
-    return x * _sigmoid(x)
+    return x * sigmoid(x)
 
 
 @_silu.vjp
 def _silu_vjp(x: mx.array, cotangent: mx.array, y: mx.array) -> mx.array:
-    sigmoid = _sigmoid(x)  # computed again: kept, it would be an eighth of what a row of training takes
-    return cotangent * (sigmoid + y * (1 - sigmoid))
+    s = sigmoid(x)  # computed again: kept, it would be an eighth of what a row of training takes
+    return cotangent * (s + y * (1 - s))
 
 
-def _sigmoid(x: mx.array) -> mx.array:
+def sigmoid(x: mx.array) -> mx.array:
+    """On a GPU, and of other numbers than float32, MLX's own."""
+    if mx.default_device().type != mx.cpu or x.dtype != mx.float32:
+        return mx.sigmoid(x)
     return 1 / (1 + exp2(mx.minimum(x * -LOG2_E, HIGHEST)))
 
 
@@ -218,8 +221,10 @@ def _attention(scale: float) -> Any:
             sums = powers.sum(-1, keepdims=True)
             logs.append(highest + mx.log2(sums))
             share = (powers / sums).reshape(*keys.shape[:2], -1, end)
-            found.append((share @ values[:, :, :end]).reshape(*scaled.shape[:3], end - begin, -1))
-        return mx.concatenate(found, axis=3).reshape(*queries.shape[:3], -1), mx.concatenate(logs, axis=3)
+            block = (share @ values[:, :, :end]).reshape(*queries.shape[:2], end - begin, -1)
+            found.append(block.swapaxes(1, 2))
+        # Laid out token by token, as the layer after it reads it: nothing is kept twice.
+        return mx.concatenate(found, axis=1).swapaxes(1, 2), mx.concatenate(logs, axis=3)
 
     @attend.vjp
     def attend_vjp(primals: Any, cotangents: Any, outputs: Any) -> tuple[mx.array, mx.array, mx.array]:

@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import count, islice
+from itertools import count
 from typing import Any, Protocol, TypeVar
 from warnings import warn
 
 import mlx.core as mx
 
-from duomem_mlx.environment import Game
+from duomem_mlx.environment import Game, told
 from duomem_mlx.errors import DuomemError, DuomemWarning, UsageError
-from duomem_mlx.prompt import CHAT, COMPACT, Example, Reply
+from duomem_mlx.prompt import CHAT, COMPACT, Example, Reply, on_one_line
 from duomem_mlx.student import cpu
 from duomem_mlx.student.decoding import ADMISSIBLE, FREE, GRAMMAR, GREEDY, Choice, Decoding
 from duomem_mlx.student.ragged import TRIED, Row, Rows, can_feed
@@ -74,7 +74,7 @@ class Turn:
     @property
     def said(self) -> str:
         """The action, or what was said in its place, on one line."""
-        return self.action or f"(no action) {' '.join((self.reply.thought or '').split())}".rstrip()
+        return on_one_line(self.action) or f"(no action) {' '.join((self.reply.thought or '').split())}".rstrip()
 
 
 @dataclass(eq=False)
@@ -145,7 +145,14 @@ def play(
                     if number in running.values():
                         continue
                     free = settings.width // lanes_used + (number < settings.width % lanes_used) - len(lane)
-                    lane.extend(_sit_down(entry, writer, settings, commands) for entry in islice(waiting, free))
+                    while free > 0 and (entry := next(waiting, None)) is not None:
+                        try:
+                            opening = entry.game.reset()
+                        except Exception as error:  # a user's world may raise anything; the other games must go on
+                            yield _not_begun(entry, error)
+                            continue
+                        lane.append(_sit_down(entry, opening, writer, settings, commands))
+                        free -= 1
                     if lane:
                         running[begin(answers.advance, tuple(lane))] = number
                 if not running:
@@ -333,8 +340,16 @@ def fitted(settings: PlaySettings, student: Any, writer: Writer) -> PlaySettings
     )
 
 
-def _sit_down(entry: Entry, writer: Writer, settings: PlaySettings, commands: Commands | None) -> _Seat:
-    opening = entry.game.reset()
+def _not_begun(entry: Entry, error: Exception) -> Turn:
+    nothing = Reply(None)
+    return Turn(entry.key, "", nothing, "", _told(error), (), 0, 0, 0, 0.0, "environment")
+
+
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, DuomemError) else told(error)
+
+
+def _sit_down(entry: Entry, opening: str, writer: Writer, settings: PlaySettings, commands: Commands | None) -> _Seat:
     tokens = writer.start(opening, entry.examples)
     if len(tokens) + (settings.max_tokens or 0) > settings.max_context_tokens:
         raise DuomemError(
@@ -353,7 +368,7 @@ def _act(seat: _Seat, writer: Writer, settings: PlaySettings, refused: Any) -> T
     seat.steps += 1
     reply = writer.read(answer)
     before = seat.observation
-    flags = []
+    flags = ["clipped"] if writer.cuts(before) else []  # what it read was
     end: str | None = None
     complete = answer[-1] in writer.stop_tokens
     if not complete:
@@ -369,7 +384,7 @@ def _act(seat: _Seat, writer: Writer, settings: PlaySettings, refused: Any) -> T
             if game.done:
                 end = "won" if game.won else "lost"
         except Exception as error:  # a user's world may raise anything; the other games must go on
-            outcome, end = f"{type(error).__name__}: {error}", "environment"
+            outcome, end = _told(error), "environment"
         if end is None and refused is not None and refused(outcome):
             flags.append("refused")
             seat.refused.add(action)

@@ -22,7 +22,7 @@ _TODAY = re.compile(r"strftime_now\(\s*(?P<quote>['\"])(?P<format>.*?)(?P=quote)
 
 _SYSTEM, _USER, _ANSWER, _NEXT, _REPLY, _LAST = (f"\ue000{name}\ue001" for name in "SUANRL")
 
-Render = Callable[[list[dict[str, Any]], bool], str]  # messages, whether an answer is to be opened
+Render = Callable[..., str]  # messages, whether an answer is to be opened, tools
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,31 @@ def renderer(tokenizer: Any) -> Render:
     written = getattr(tokenizer, "chat_template", None)
     dated = {"chat_template": _TODAY.sub(_on_that_day, written)} if isinstance(written, str) else {}
 
-    def render(messages: list[dict[str, Any]], opened: bool) -> str:
+    def render(messages: list[dict[str, Any]], opened: bool, tools: list[dict[str, Any]] | None = None) -> str:
+        more = {**dated, **({"tools": tools} if tools else {})}
         text = tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=opened, enable_thinking=False, **dated
+            messages, tokenize=False, add_generation_prompt=opened, enable_thinking=False, **more
         )
         return str(text)
 
     return render
+
+
+def knows_tools(render: Render) -> bool:
+    """Whether the template tells what tools there are, and writes calls of them and what they gave."""
+    called, offered = "called_tool", "offered_tool"
+    call = {"id": "000000000", "type": "function", "function": {"name": called, "arguments": {}}}
+    talk = [
+        {"role": "user", "content": _USER},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": _NEXT, "name": called, "tool_call_id": call["id"]},
+    ]
+    function = {"name": offered, "description": "", "parameters": {"type": "object", "properties": {}}}
+    try:
+        text = render(talk, True, [{"type": "function", "function": function}])
+    except Exception:  # a template raises whatever its author chose
+        return False
+    return all(found in text for found in (called, offered, _NEXT))
 
 
 def _on_that_day(call: re.Match[str]) -> str:

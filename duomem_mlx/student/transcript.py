@@ -5,13 +5,14 @@ tokenized apart and only ever appended, so what was computed for a turn stays va
 environment, a memory or a task says is plain text: control tokens in it are spelt out, never obeyed.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from duomem_mlx import prompt
 from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.prompt import Example, Reply, Shorten
+from duomem_mlx.student.fitting import Fit
 from duomem_mlx.student.template import FIX, cut_template
 from duomem_mlx.student.untrusted import control_tokens, markers_of, plain, unmarked
 
@@ -30,6 +31,10 @@ class Writer(Protocol):
     def note(self) -> str | None:
         """What a person should know of this style with this model."""
 
+    @property
+    def cuts(self) -> Callable[[str], bool]:
+        """Whether of an opening or an observation something is left out."""
+
     def start(self, opening: str, examples: Sequence[Example]) -> list[int]:
         """Everything before the first action."""
 
@@ -47,14 +52,17 @@ class Writer(Protocol):
 
 
 def make_writer(tokenizer: Any, style: str, instructions: str, shorten: Shorten = prompt.unchanged) -> Writer:
-    """A writer for `style` ("chat" or "compact-1") and a tokenizer of mlx-lm's kind.
+    """A writer for `style` ("chat" or "compact-1") and a tokenizer of mlx-lm's kind. A long opening or observation is
+    cut from its middle, as `fitting.Fit` does.
 
     Raises UsageError for an unknown style, DuomemError where the chat template cannot be carried from turn to turn.
     """
     if style == prompt.COMPACT:
-        return CompactWriter.of(tokenizer, shorten)
+        fit = Fit(tokenizer, shorten)
+        return replace(CompactWriter.of(tokenizer, fit), cuts=fit.cuts)
     if style == prompt.CHAT:
-        return ChatWriter.of(tokenizer, instructions)
+        fit = Fit(tokenizer, prompt.unchanged)
+        return replace(ChatWriter.of(tokenizer, instructions), fit=fit, cuts=fit.cuts)
     raise UsageError(f"There is no prompt style {style!r}.", f"Use one of {', '.join(prompt.STYLES)}.")
 
 
@@ -66,6 +74,10 @@ def _ends(tokenizer: Any) -> frozenset[int]:
     return frozenset(tokenizer.eos_token_ids)
 
 
+def _whole(text: str) -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class CompactWriter:
     """One running text with no template; a line break ends an action."""
@@ -74,6 +86,7 @@ class CompactWriter:
     shorten: Shorten
     stop_tokens: frozenset[int]
     note: str | None = None
+    cuts: Callable[[str], bool] = _whole
     style: str = prompt.COMPACT
 
     @classmethod
@@ -115,6 +128,8 @@ class ChatWriter:
     stop_tokens: frozenset[int]
     markers: tuple[str, ...] = ()  # of turns, in ordinary text
     note: str | None = None
+    fit: Shorten = prompt.unchanged
+    cuts: Callable[[str], bool] = _whole
     style: str = prompt.CHAT
 
     @classmethod
@@ -146,6 +161,7 @@ class ChatWriter:
         return plain(self.tokenizer, unmarked(text, self.markers))
 
     def start(self, opening: str, examples: Sequence[Example]) -> list[int]:
+        opening = self.fit(opening)
         head, middle, start = self.before
         system = prompt.chat_system(self.instructions, examples)
         if not self.system:
@@ -159,7 +175,7 @@ class ChatWriter:
         return self.after_answer
 
     def observation(self, text: str) -> list[int]:
-        return self.between + self._plain(text.strip()) + self.after_user
+        return self.between + self._plain(self.fit(text).strip()) + self.after_user
 
     def read(self, tokens: Sequence[int]) -> Reply:
         return prompt.read_chat(_text(self.tokenizer, tokens, self.stop_tokens))

@@ -103,7 +103,8 @@ def reply_in(answer: Answer) -> Reply:
     reply = read_chat(text.rpartition("\n")[0] if answer.cut else text)
     if reply.action is None:
         return Reply(None, answer.text or None)
-    return Reply(reply.action.strip("`* \t") or None, reply.thought)
+    action = reply.action if "\n" in reply.action else reply.action.strip("`* \t")
+    return Reply(action or None, reply.thought)
 
 
 def split_thinking(text: str) -> tuple[str, str]:

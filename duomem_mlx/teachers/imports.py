@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from duomem_mlx.environment import Environment
+from duomem_mlx.guarded import guarded
 from duomem_mlx.teachers.record import attempt
 from duomem_mlx.teachers.scripted import ScriptedTeacher
 from duomem_mlx.teachers.transcripts import NO_ACTION, Said, Transcript, Turn, read_transcripts, task_told, turns_of
@@ -131,7 +132,7 @@ def replayed(transcript: Transcript, games: GamesAtHand) -> Trajectory | str:
     reason = NO_GAME
     for game in games.candidates(transcript):
         try:
-            world = games.environment.open(game)
+            world = guarded(games.environment.open(game))
             turns = turns_of(_from_opening(transcript.said, world.task, world.reset()))
             ends = set[str]()
             for actions in _spellings(games.environment, turns):

@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from duomem_mlx.environment import Environment, Teacher, check_game
+from duomem_mlx.environment import Environment, Teacher
+from duomem_mlx.guarded import WorldBroke, open_game
 from duomem_mlx.trajectory import Step, Trajectory
 
 
@@ -23,12 +24,15 @@ def attempt(
     `teacher_record` is kept as it is.
     """
     start = time.perf_counter()
-    game = environment.open(game_id)
-    check_game(game, game_id)
-    opening = game.reset()
-    teacher.begin(game.task, opening)
+    game = open_game(environment, game_id)
     steps: list[Step] = []
-    end: str | None = None
+    opening, end = "", None
+    try:
+        opening = game.reset()
+    except WorldBroke as broke:
+        steps, end = [Step("", str(broke))], "environment"
+    else:
+        teacher.begin(game.task, opening)
     while end is None and not game.done and len(steps) < max_steps:
         action = teacher.act()
         if action is None:
@@ -36,8 +40,8 @@ def attempt(
             continue
         try:
             observation = game.step(action)
-        except Exception as error:  # a user's world may raise anything; what was played and paid for is kept
-            observation, end = f"{type(error).__name__}: {error}", "environment"
+        except WorldBroke as broke:  # what was played and paid for is kept
+            observation, end = str(broke), "environment"
         teacher.observe(action, observation)
         steps.append(Step(action, observation, getattr(teacher, "thought", None)))
     kind: Callable[[str], str] = getattr(environment, "kind", lambda _: "")

@@ -29,7 +29,7 @@ _MOST_CHARACTERS = 2 << 20  # of one game
 _WORLD = ("user", "human", "observation", "environment", "tool", "function")
 _AGENT = ("assistant", "gpt", "agent", "ai", "model", "bot")
 _LISTS = (("messages", MESSAGES), ("conversations", SHAREGPT), ("conversation", SHAREGPT))
-_OWN = {"format", "environment", "opening", "steps"}
+OWN = {"format", "environment", "opening", "steps"}
 _TEXTS = ("text", "trajectory", "transcript", "trace", "prompt")
 _NAMES = ("game_file", "gamefile", "game", "game_id", "task_id", "item_id", "id", "path", "error")
 _INNER = ("meta", "metadata", "info", "extra_info")  # ETO's own runs keep the game's file in meta.error
@@ -72,7 +72,7 @@ def read_transcripts(path: Path, form: str | None, left_out: Counter[str]) -> It
     """
     if form not in (None, *FORMATS):
         raise UsageError(f"There is no format {form!r}.", f"Choose one of {', '.join(FORMATS)}.")
-    data = _bytes_of(path)
+    data = bytes_of(path)
     if data.lstrip()[:1] not in (b"{", b"["):
         try:
             text = data.decode("utf-8-sig")
@@ -80,7 +80,7 @@ def read_transcripts(path: Path, form: str | None, left_out: Counter[str]) -> It
             raise UsageError(f"{path} is not UTF-8 text.", "Check the file.") from None
         yield from _of_text(text, form, left_out)
         return
-    for record in _records(data, left_out):
+    for record in records_in(data, left_out):
         try:
             yield _of_record(record, form)
         except DuomemError as error:
@@ -167,7 +167,8 @@ def _tidy(action: str) -> str | None:
 # -- files ---------------------------------------------------------------------------------------------------
 
 
-def _bytes_of(path: Path) -> bytes:
+def bytes_of(path: Path) -> bytes:
+    """What a file of others holds. Raises UsageError when it cannot be read or is far too large."""
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise UsageError(f"{path} is larger than {_MOST_BYTES >> 30} GiB.", "Split it.")
@@ -176,7 +177,8 @@ def _bytes_of(path: Path) -> bytes:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}.", "Check the path.") from None
 
 
-def _records(data: bytes, left_out: Counter[str]) -> Iterator[Any]:
+def records_in(data: bytes, left_out: Counter[str]) -> Iterator[Any]:
+    """The JSON values of JSON Lines, or of one list; lines that are none are counted in `left_out`."""
     try:
         whole = json.loads(data)
     except (ValueError, RecursionError):
@@ -205,7 +207,7 @@ def _of_record(record: Any, form: str | None) -> Transcript:
             kind = form or _kind_of_text(fields[name])
             games = _split_games(_said_in(fields[name], kind))
             return _checked(games[-1] if games else [], fields, kind)  # those before it are examples
-    raise DuomemError(OURS if fields.keys() >= _OWN else NO_FORMAT)
+    raise DuomemError(OURS if fields.keys() >= OWN else NO_FORMAT)
 
 
 def _of_text(text: str, form: str | None, left_out: Counter[str]) -> Iterator[Transcript]:

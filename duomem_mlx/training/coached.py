@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from duomem_mlx.environment import Environment, Game, Teacher
+from duomem_mlx.guarded import WorldBroke, guarded
 from duomem_mlx.student.episodes import Turn
 from duomem_mlx.trajectory import Step, Trajectory
 
@@ -19,7 +20,7 @@ class Coached:
         self.opening = ""
         self.steps: list[Step] = []
         self.begun = 0  # steps of the student's, known once the teacher has finished
-        self._game = game
+        self._game = guarded(game)
         self._teacher = teacher
         self._refused = refused
         self._refusals_left = refusals
@@ -27,7 +28,7 @@ class Coached:
         self._broken = False
 
     def reset(self) -> str:
-        self.opening = self._game.reset()
+        self.opening = self._guarded(self._game.reset)
         self._teacher.begin(self.task, self.opening)
         return self.opening
 
@@ -69,7 +70,7 @@ class Coached:
                 return
             try:
                 self._do(action, None, getattr(self._teacher, "thought", None))
-            except Exception:  # a user's world may raise anything; the other games go on
+            except WorldBroke:
                 return
 
     def trajectory(self, environment: Environment, student: str, seconds: float) -> Trajectory:
@@ -93,14 +94,17 @@ class Coached:
         )
 
     def _do(self, action: str, wanted: str | None, thought: str | None = None) -> str:
-        try:
-            observation = self._game.step(action)
-        except Exception:
-            self._broken = True
-            raise
+        observation = self._guarded(lambda: self._game.step(action))
         self._teacher.observe(action, observation)
         self.steps.append(Step(action, observation, thought, wanted))
         return observation
+
+    def _guarded(self, do: Callable[[], str]) -> str:
+        try:
+            return do()
+        except WorldBroke:
+            self._broken = True
+            raise
 
 
 def parted(trajectory: Trajectory) -> bool:

@@ -11,6 +11,7 @@ from duomem_mlx.errors import UsageError
 from duomem_mlx.paths import digest
 from duomem_mlx.student.adapters import CONFIG, RECORD, WEIGHTS
 from duomem_mlx.student.models import Student, base_fingerprint
+from duomem_mlx.student.serve.prompts import ChatPrompts
 from duomem_mlx.student.transcript import Writer
 from duomem_mlx.training import checkpoint, loop, lora, probe
 from duomem_mlx.training.budget import Means
@@ -18,6 +19,7 @@ from duomem_mlx.training.loop import Outcome, Report
 from duomem_mlx.training.ranks import here
 from duomem_mlx.training.rows import Epoch, Examples, Refused, Row, digest_rows, make_epoch, split_held_out
 from duomem_mlx.training.settings import TrainSettings
+from duomem_mlx.training.talks import make_talks
 from duomem_mlx.trajectory import Trajectory
 
 OUTPUTS = (CONFIG, WEIGHTS, RECORD, loop.METRICS, checkpoint.NAME)  # what a run leaves in its folder
@@ -44,14 +46,15 @@ class Prepared:
 
 def prepare(
     trajectories: Sequence[Trajectory],
-    writer: Writer,
+    writer: Writer | ChatPrompts,
     settings: TrainSettings,
     examples: Examples | None = None,
     refused: Refused | None = None,
     group: Callable[[Trajectory], Any] = lambda trajectory: trajectory.game,
 ) -> Prepared:
-    """Rows for every pass that the settings ask for; see `rows.make_epoch`. Trajectories of one `group` are held out
-    together or not at all. Raises UsageError when there are none to train on, or more passes than MOST_PASSES."""
+    """Rows for every pass that the settings ask for; see `rows.make_epoch`, and for runs with tools, which are written
+    as they are served, `talks.make_talks`. Trajectories of one `group` are held out together or not at all. Raises
+    UsageError when there are none to train on, or more passes than MOST_PASSES."""
     if not trajectories:
         raise UsageError("There are no trajectories to train on.", "Make some with `duomem-mlx teach`.")
     training, validating = split_held_out(trajectories, settings.held_out, group, settings.seed)
@@ -65,6 +68,16 @@ def prepare(
         )
 
     def rows_of(chosen: Sequence[Trajectory], number: int) -> Epoch:
+        if isinstance(writer, ChatPrompts):
+            return make_talks(
+                chosen,
+                writer,
+                max_tokens=settings.max_seq_length,
+                examples=examples,
+                k=settings.k,
+                seed=settings.seed,
+                epoch=number,
+            )
         return make_epoch(
             chosen,
             writer,

@@ -14,6 +14,7 @@ from mlx.utils import tree_flatten
 from duomem_mlx.student import cpu
 from duomem_mlx.student.heads import Logits, logits_at
 from duomem_mlx.training.budget import Means, MicroBatch
+from duomem_mlx.training.lean import lean
 from duomem_mlx.training.loss import batch_of, summed_loss
 from duomem_mlx.training.recompute import blocks
 
@@ -49,7 +50,12 @@ class Lanes:
 
         def compute(batch: MicroBatch, seed: int) -> Part:
             with self._room.taken(batch.bytes):
-                with self._building, self._restored(weights), blocks(self._model, seed, batch.again):
+                with (
+                    self._building,
+                    self._restored(weights),
+                    lean(self._model),
+                    blocks(self._model, seed, batch.again),
+                ):
                     # Building changes the model for a moment; computing does not.
                     loss, gradients = differentiated(weights, *batch_of(batch.rows, batch.width))
                 found = dict(tree_flatten(gradients))

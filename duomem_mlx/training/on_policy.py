@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from duomem_mlx.environment import Environment, Teacher, stratified
+from duomem_mlx.environment import Environment, Teacher, parallel_safe, stratified
 from duomem_mlx.errors import UsageError
+from duomem_mlx.guarded import WorldBroke, open_game
 from duomem_mlx.paths import RunFolder, append_json, mend_tail, replacing, write_text
 from duomem_mlx.prompt import Example
 from duomem_mlx.student.adapters import CONFIG, RECORD, WEIGHTS
@@ -167,18 +168,23 @@ def _play_together(games: Sequence[str], number: int, student: Student, course: 
     refused = getattr(environment, "refused", None)
     coached = {
         game: Coached(
-            environment.open(game), course.teacher(), refused, 1 + _draw(seed, number, game) % rounds.refusals
+            open_game(environment, game), course.teacher(), refused, 1 + _draw(seed, number, game) % rounds.refusals
         )
         for game in games
     }
 
     def entries() -> Iterator[Entry]:
         for name, game in coached.items():
-            count = memory_count(seed, name, number, course.settings.k)
-            shown = course.recall(game.task, game.reset(), name)[:count] if course.recall and count else ()
-            yield Entry(name, game, shown)
+            yield Entry(name, game, shown(name, game))
 
-    together = getattr(environment, "parallel_safe", True)
+    def shown(name: str, game: Coached) -> Sequence[Example]:
+        count = memory_count(seed, name, number, course.settings.k)
+        try:
+            return course.recall(game.task, game.reset(), name)[:count] if course.recall and count else ()
+        except WorldBroke:  # it is told when the game is begun
+            return ()
+
+    together = parallel_safe(environment)
     settings = PlaySettings(max_steps=rounds.max_steps // 2, width=rounds.width if together else 1)
     seconds = dict.fromkeys(games, 0.0)
     for turn in play(student, course.writer(student), entries(), settings, refused):

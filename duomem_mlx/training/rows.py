@@ -59,6 +59,7 @@ class Epoch:
     refused: int = 0  # refused actions, shown but not trained on
     silent: int = 0  # answers without an action, shown but not trained on
     corrections: int = 0  # actions shown of which only the token is trained that a teacher would have said instead
+    clipped: int = 0  # openings and observations that were cut from the middle
 
     @property
     def tokens(self) -> int:
@@ -93,7 +94,7 @@ def make_epoch(
     that does not fit.
     """
     rows: list[Row] = []
-    cut = shown = left_out = refusals = silent = corrections = 0
+    cut = shown = left_out = refusals = silent = corrections = clipped = 0
     trajectories = list(trajectories)
     solutions = Counter(trajectory.game for trajectory in trajectories if not _corrected(trajectory))
     for trajectory in trajectories:
@@ -118,8 +119,9 @@ def make_epoch(
         silent += mute
         refusals += sum(not turn.teaches for turn in turns) - mute
         corrections += sum(bool(turn.corrected) for turn in turns)
+        clipped += sum(map(writer.cuts, [trajectory.opening, *(step.observation for step in trajectory.steps)]))
         rows.extend(parts)
-    return Epoch(tuple(rows), cut, shown, left_out, refusals, silent, corrections)
+    return Epoch(tuple(rows), cut, shown, left_out, refusals, silent, corrections, clipped)
 
 
 def _corrected(trajectory: Trajectory) -> bool:

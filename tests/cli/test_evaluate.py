@@ -1,7 +1,9 @@
 """`evaluate` on a tiny student: arms, banks, what is told of them."""
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,3 +73,50 @@ def test_both_kinds_of_banks_learn_each_in_its_own_arms(call, words, tmp_path) -
         with Bank.open(tmp_path / "out" / "banks" / arm / "0") as bank:
             scripts = {one.script.split(":")[0] for one in bank}
         assert ("As own" in scripts, "As bank" in scripts) == ("own" in arm, "own" not in arm)
+
+
+def seeded(folder: Path, seed: int, **settings: Any) -> Path:
+    """A copy of the adapter beside `folder`, trained with another seed, as it says."""
+    made = shutil.copytree(folder.parent / "adapter", folder)
+    record = json.loads((made / "duomem.json").read_text())
+    (made / "duomem.json").write_text(json.dumps({**record, "settings": {"seed": seed, **settings}}))
+    return made
+
+
+def test_adapters_of_several_seeds_are_one_arm(call, words, tmp_path) -> None:
+    for seed in (5, 3):
+        seeded(tmp_path / f"seed{seed}", seed)
+    at = words.index("--adapter")
+    several = [*words[:at], "--adapter", "seed5", "--adapter", "seed3", *words[at + 2 :], "--arm", "base"]
+    status, out, err = call(*several, "--arm", "adapter", "--json")
+    assert status == 0, err
+    assert "differ in more" not in err
+    summary = json.loads(out)
+    assert list(summary["adapters"]) == ["3", "5"]
+    assert summary["adapter"] == "seed3"
+    assert list(summary["arms"]["adapter"]["seeds"]) == ["3", "5"]
+    assert {path.name for path in (tmp_path / "out" / "episodes" / "adapter").iterdir()} == {"3", "5"}
+    status, out, err = call(*several, "--arm", "adapter")  # the same call finds all of it played
+    assert status == 0
+    assert "adapter, seed 5" in out
+    assert "--adapter seed5" in err.splitlines()[-1]
+
+
+def test_adapters_that_their_seeds_do_not_tell_apart(call, words, tmp_path) -> None:
+    seeded(tmp_path / "a", 1)
+    seeded(tmp_path / "b", 1)
+    seeded(tmp_path / "c", 2, rank=16)
+    for names, says in (
+        (["a", "b"], "were both trained with seed 1"),
+        (["a", "adapter"], "does not say its training seed"),
+        (["a", "none"], "--adapter is none and something else"),
+    ):
+        more = [word for name in names for word in ("--adapter", name)]
+        at = words.index("--adapter")
+        status, _, err = call(*words[:at], *words[at + 2 :], *more)
+        assert status == 2
+        assert says in err
+    assert not (tmp_path / "out").exists()
+    at = words.index("--adapter")
+    _, _, err = call(*words[:at], *words[at + 2 :], "--adapter", "a", "--adapter", "c", "--arm", "adapter")
+    assert "differ in more than their seed (rank)" in err

@@ -88,6 +88,7 @@ def test_without_the_extra_one_sentence_says_which(folder, capsys, monkeypatch, 
     ("words", "told"),
     [
         (["nowhere"], "There are no results at nowhere. Make some with `duomem-mlx evaluate`."),
+        (["my results", "elsewhere"], "There are no results at elsewhere. Make some with `duomem-mlx evaluate`."),
         (["my results", "--memories", "nowhere"], "There is no bank 'nowhere'."),
         (["my results", "--adapter", "nowhere"], "There is no adapter 'nowhere'."),
         (["my results", "--adapter", "smollm2-135m-alfworld"], "is not the adapter that was evaluated"),

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from duomem_mlx.cli.main import app, status
-from duomem_mlx.trajectory import Step, Trajectory, append_trajectory
+from duomem_mlx.trajectory import Step, Trajectory, append_trajectory, read_trajectories
 
 from ..student.test_models import save_base
+from ..tools.made import record as tool_record
 
 
 @pytest.fixture
@@ -157,3 +158,39 @@ def test_show_as_a_student_is_trained_on_it(file: Path, capsys: pytest.CaptureFi
     code, _, err = run(capsys, "show", file, 2, "--trained", "--model", base)
     assert code == 2
     assert "This trajectory is of corridors" in err
+
+
+def test_runs_with_tools_are_taken_on_the_users_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "runs.jsonl"
+    file.write_text("".join(json.dumps(tool_record(city)) + "\n" for city in ("Oslo", "Rome")))
+    call = [
+        "trajectories",
+        "import",
+        str(file),
+        "--env",
+        "duomem_mlx.tools.world:ToolRuns",
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    assert status(lambda: app(call)) == 1
+    assert "does not say whether it was won" in capsys.readouterr().err
+    assert status(lambda: app([*call, "--won", "Rome-run", "--json"])) == 0
+    assert json.loads(capsys.readouterr().out)["kept"] == 2
+    assert [one.won for one in read_trajectories(tmp_path / "o")] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--env", "duomem_mlx.tools.world:ToolRuns", "--unchecked"], "not played again"),
+        (["--env", "duomem_mlx.tools.world:ToolRuns", "--games", "train"], "not played again"),
+        (["--won", "all"], "--won is for runs with tools"),
+    ],
+)
+def test_a_verdict_is_for_runs_with_tools_and_nothing_else_is(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "runs.jsonl"
+    file.write_text(json.dumps(tool_record()))
+    assert status(lambda: app(["trajectories", "import", str(file), *words])) == 2
+    assert said in capsys.readouterr().err

@@ -39,8 +39,9 @@ def fill(folder: Path) -> dict[str, Any]:
     tokenizer = tiny.tokenizer()
     writer = make_writer(tokenizer, prompt.COMPACT, "Say.")
 
-    def agent_for(adapter: bool) -> Any:
-        return SimpleNamespace(student=tiny.TinyStudent(tiny.model(seed=int(adapter)), tokenizer), writer=writer)
+    def agent_for(adapter: int | None) -> Any:
+        seed = 0 if adapter is None else 1 + adapter
+        return SimpleNamespace(student=tiny.TinyStudent(tiny.model(seed=seed), tokenizer), writer=writer)
 
     settings = PlaySettings(max_steps=5, max_tokens=6, width=2)
     run = Run(folder, World(), GAMES, "train", None, (0,), 0, settings)  # type: ignore[arg-type]

@@ -45,7 +45,7 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def agent_for() -> Callable[[bool], Any]:
+def agent_for() -> Callable[[int | None], Any]:
     """A student that always acts, in its own words."""
     tokenizer = tiny.tokenizer()
     student = tiny.TinyStudent(tiny.model(), tokenizer)

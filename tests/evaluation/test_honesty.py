@@ -10,7 +10,7 @@ import pytest
 from duomem_mlx import prompt
 from duomem_mlx.environment import find_environment, ordered
 from duomem_mlx.evaluation.arms import arm_named
-from duomem_mlx.evaluation.runner import Run, play_arm
+from duomem_mlx.evaluation.runner import Job, Run, play_job
 from duomem_mlx.student.episodes import NO_ACTION, PlaySettings
 from duomem_mlx.student.transcript import make_writer
 
@@ -105,7 +105,7 @@ def test_with_memories_only_their_text_is_added_and_only_the_task_is_asked_for(t
     bank: Any = AskedBank()
     settings = PlaySettings(max_steps=1, max_tokens=3, width=1)
     run = Run(tmp_path, world, [game], "embedded", bank, [1], seed=0, settings=settings)
-    list(play_arm(run, arm_named("duomem"), 1, "duomem", [game], agent))
+    list(play_job(run, Job(arm_named("duomem"), 1, "duomem", 0), [game], agent))
     reference = make_writer(tiny.tokenizer(), style, world.instructions, shorten)
     start = reference.start(world.openings[0], [prompt.Example("put cup", "Take it.")])
     assert witness.given[0] == tiny.tokenizer().decode(start)
@@ -122,7 +122,7 @@ def test_a_prompt_is_made_of_what_the_game_said_and_nothing_else(tmp_path: Path,
     agent: Any = SimpleNamespace(student=tiny.TinyStudent(tiny.model(), tiny.tokenizer()), writer=witness)
     settings = PlaySettings(max_steps=5, max_tokens=3, width=1)
     run = Run(tmp_path, world, [game], "embedded", None, [0], seed=0, settings=settings)
-    (episode,) = play_arm(run, arm_named("base"), 0, "base", [game], agent)
+    (episode,) = play_job(run, Job(arm_named("base"), 0, "base", 0), [game], agent)
 
     reference = make_writer(tiny.tokenizer(), style, world.instructions, shorten)
     said = [*world.observations, NO_ACTION, NO_ACTION]

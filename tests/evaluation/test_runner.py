@@ -61,9 +61,9 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def agent_for() -> Callable[[bool], Any]:
+def agent_for() -> Callable[[int | None], Any]:
     tokenizer = tiny.tokenizer()
-    students = {flag: tiny.TinyStudent(tiny.model(seed=int(flag)), tokenizer) for flag in (False, True)}
+    students = {of: tiny.TinyStudent(tiny.model(seed=seed), tokenizer) for seed, of in enumerate((None, 0, 7))}
     writer = make_writer(tokenizer, prompt.COMPACT, "Say.")
     return lambda adapter: SimpleNamespace(student=students[adapter], writer=writer)
 
@@ -141,14 +141,14 @@ def test_an_arm_that_was_played_before_is_no_reason_to_play_the_next_without_its
     tmp_path: Path, agent_for: Any
 ) -> None:
     evaluate(run_in(tmp_path, World()), [arm_named("adapter")], agent_for)
-    asked = list[bool]()
+    asked = list[int | None]()
 
-    def told(adapter: bool) -> Any:
+    def told(adapter: int | None) -> Any:
         asked.append(adapter)
         return agent_for(adapter)
 
     evaluate(run_in(tmp_path, World()), [arm_named(name) for name in ("base", "adapter", "duomem")], told)
-    assert asked == [False, True]
+    assert asked == [None, 0]
 
 
 def test_a_torn_episode_is_named(tmp_path: Path, agent_for: Any) -> None:
@@ -188,6 +188,50 @@ def test_episodes_of_other_games_are_not_counted(tmp_path: Path, agent_for: Any)
     evaluate(whole, ARMS[:1], agent_for)
     summary = evaluate(replace(whole, games=GAMES[:2]), ARMS[:1], agent_for)
     assert summary["games"] == summary["arms"]["base"]["games"] == 2
+
+
+def test_whatever_a_world_does_wrong_marks_its_game_and_the_others_are_played(tmp_path: Path, agent_for: Any) -> None:
+    def gone(*_: Any) -> Any:
+        raise OSError("the simulator is gone")
+
+    class Bad(World):
+        def open(self, task_id: str) -> tiny.Echo:
+            game: Any = super().open(task_id)
+            number = GAMES.index(task_id)
+            if number == 0:
+                gone()
+            if number == 1:
+                game.reset = gone
+            if number == 2:
+                game.reset = lambda: None
+            if number == 3:
+                game.step = lambda action: b"\xff"
+            return game  # type: ignore[no-any-return]
+
+    bank = FakeBank()
+    bank.by = "facts"  # found with the opening, so that a game is begun before it is played
+    bank.question = lambda task, opening: opening  # type: ignore[attr-defined]
+    run = replace(run_in(tmp_path, Bad()), bank=bank)  # type: ignore[arg-type]
+    summary = evaluate(run, [arm_named("base"), arm_named("memories")], lambda adapter: acting(agent_for(adapter)))
+    assert summary["arms"]["base"]["ends"] == summary["arms"]["memories"]["ends"] == {"environment": 4, "won": 1}
+    said = [episode.steps[-1].observation for episode in read_episodes(tmp_path)["memories"][0]]
+    assert "raised OSError: the simulator is gone." in said[0]
+    assert "`reset` raised OSError" in said[1]
+    assert "`reset` gave nothing" in said[2]
+    assert "`step` gave bytes" in said[3]
+
+
+def test_a_game_that_opens_otherwise_from_arm_to_arm_is_marked(tmp_path: Path, agent_for: Any) -> None:
+    class Moody(World):
+        def open(self, task_id: str) -> tiny.Echo:
+            game: Any = super().open(task_id)
+            if task_id == GAMES[1]:
+                game.reset = lambda opens=self.opened[task_id]: f"Room {opens}."
+            return game  # type: ignore[no-any-return]
+
+    summary = evaluate(run_in(tmp_path, Moody()), [arm_named("base"), arm_named("memories")], agent_for)
+    assert "other_opening" not in summary["arms"]["base"]["flags"]
+    assert summary["arms"]["memories"]["flags"]["other_opening"] == 1
 
 
 def test_games_that_the_world_broke_off_are_counted_apart(tmp_path: Path, agent_for: Any) -> None:

@@ -2,8 +2,9 @@
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from duomem_mlx.evaluation.arms import ARMS, TEACHER
@@ -58,12 +59,20 @@ def step(action: str, observation: str, *flags: str) -> PlayedStep:
     return PlayedStep(action, observation, tokens_new=40, tokens_cached=200, tokens_out=6, seconds=0.5, flags=flags)
 
 
-def results(folder: Path, episodes: Sequence[Episode], finished: bool = True, **run: Any) -> Path:
+def results(
+    folder: Path,
+    episodes: Sequence[Episode],
+    finished: bool = True,
+    more_seeds: Mapping[int, Sequence[Episode]] = MappingProxyType({}),
+    **run: Any,
+) -> Path:
+    """`episodes` are those of seed 0."""
     write_json(folder / "config.json", {"format": 1, "run": {**RUN, **run}})
-    for one in episodes:  # not as safely as an evaluation does, which takes ten times as long
-        path = episode_path(folder, one.arm, 0, one.game)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(to_record(one), ensure_ascii=False), encoding="utf-8")
+    for seed, of_seed in {0: episodes, **more_seeds}.items():
+        for one in of_seed:  # not as safely as an evaluation does, which takes ten times as long
+            path = episode_path(folder, one.arm, seed, one.game)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(to_record(one), ensure_ascii=False), encoding="utf-8")
     if finished:
         summarise(folder, sorted({one.game for one in episodes}), HEADER, 30, [*ARMS, TEACHER])
     return folder

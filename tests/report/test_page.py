@@ -157,3 +157,40 @@ def test_a_file_of_anothers_is_not_overwritten(tmp_path):
     with pytest.raises(UsageError, match=r"report\.md is there and is no report of ours"):
         write_report(folder)
     assert (folder / "report.md").read_text() == "my own notes\n"
+
+
+def test_seeds_have_their_spread_in_a_table_and_their_games_in_the_viewer(tmp_path):
+    more = {7: two_games(("duomem",)), 8: [replace(one, won=True) for one in two_games(("duomem",))]}
+    written = write_report(results(tmp_path / "r", two_games(("base", "duomem")), more_seeds=more))
+    text = written.markdown.read_text()
+    assert "| duomem | 3: 0, 7, 8 | 66.7% | 28.9 | 50.0–100.0 |" in text
+    assert "| duomem, seed 8 |" in text
+    assert data_of(written.html.read_text())["arms"] == ["base", *(f"duomem, seed {n}" for n in (0, 7, 8))]
+
+
+def test_evaluations_stand_side_by_side_and_are_compared_on_the_games_they_share(tmp_path):
+    whole = results(tmp_path / "whole", two_games(("base", "adapter")))
+    better = [replace(one, won=True, seconds=0.5) for one in two_games(("adapter", "duomem"))]
+    packed = results(tmp_path / "packed", better[:1] + better[2:], finished=False)
+    for folder, more in ((whole, {"dtype": "float32", "model_bytes": 538_000_000}), (packed, {"bits": 4})):
+        path = folder / "summary.json"
+        summary = json.loads(path.read_text()) if path.is_file() else {"format": 1, "model": "smollm2-135m"}
+        path.write_text(json.dumps(summary | more))
+    written = write_report(whole, beside=[packed])
+    text = written.markdown.read_text()
+    assert "| adapter | smollm2-135m, float32 | 538 | 50.0% " in text
+    assert "| adapter | smollm2-135m, 4 bits, type not noted | – | 100.0% " in text
+    assert "| adapter | smollm2-135m, 4 bits, type not noted | 1 | 0 | 0 | +0.0 " in text
+    assert "Games in common with the first: 2." in text
+    data = data_of(written.html.read_text())
+    assert "smollm2-135m, 4 bits, type not noted: duomem" in data["arms"]
+    _, second = data["games"]
+    assert second["episodes"]["smollm2-135m, 4 bits, type not noted: duomem"]["won"]
+    assert "smollm2-135m, 4 bits, type not noted: adapter" not in second["episodes"]
+
+
+def test_evaluations_that_nothing_tells_apart_are_called_by_their_folders(tmp_path):
+    folders = [results(tmp_path / name / "r", two_games()) for name in ("a", "b")]
+    text = write_report(folders[0], tmp_path / "out", beside=folders[1:]).markdown.read_text()
+    assert "1. r: smollm2-135m" in text
+    assert "2. r: smollm2-135m" in text

@@ -81,3 +81,11 @@ def test_what_cannot_be_read_is_told_by_name(tmp_path, harm, kind, told):
 def test_a_folder_in_which_nothing_was_played_yet(tmp_path):
     with pytest.raises(UsageError, match="There are no results"):
         read(results(tmp_path / "r", [], finished=False))
+
+
+def test_each_seed_of_an_arm_can_be_looked_at_and_is_waited_for(tmp_path):
+    base, adapter = two_games()[:2], two_games(("adapter",))
+    found = read(results(tmp_path / "r", [*base, *adapter], more_seeds={4: adapter[:1]}, finished=False))
+    assert found.views == {"base": ("base", 0), "adapter, seed 0": ("adapter", 0), "adapter, seed 4": ("adapter", 4)}
+    assert found.unfinished == {"adapter, seed 4": 1}
+    assert len(found.of_arm("adapter")) == 3

@@ -21,7 +21,8 @@ from duomem_mlx.student.agent import examples as shown
 from duomem_mlx.student.serve.limits import Limits
 from duomem_mlx.student.serve.recall import Recall
 from duomem_mlx.student.serve.record import Record
-from duomem_mlx.student.serve.shapes import ApiError, Message, first_said, gone, read_body
+from duomem_mlx.student.serve.shapes import ApiError, first_said, gone, read_body
+from duomem_mlx.tools.calls import Message
 
 if TYPE_CHECKING:
     from duomem_mlx.memory.bank import Hit
@@ -40,7 +41,7 @@ class Asked:
     request: Request
     body: dict[str, Any]  # as it was sent
     hits: "Sequence[Hit]"
-    finish: Callable[[str], Coroutine[Any, Any, None]]  # to be told the whole answer
+    finish: Callable[[Message], Coroutine[Any, Any, None]]  # to be told the whole answer
 
     @property
     def messages(self) -> list[Message]:
@@ -106,11 +107,11 @@ class Desk:
             raise ApiError(500, str(error)) from None
         memories = [hit.memory.id for hit in hits]
 
-        async def finish(answer: str) -> None:
+        async def finish(answer: Message) -> None:
             if self.record is None:
                 return
             try:
-                await self._read(self.record.add, messages, answer, memories)
+                await self._read(self.record.add, messages, answer, memories, body.get("tools") or ())
             except DuomemError as error:  # whoever asked gets the answer all the same
                 self.warn(f"A conversation was not kept: {error}")
 

@@ -10,9 +10,10 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from duomem_mlx.prompt import Example, chat_system
+from duomem_mlx.tools.calls import Message, text_of
+from duomem_mlx.tools.offered import BadTools, Offered, offered_in
 
 SYSTEM_ROLES = ("system", "developer")
-Message = Mapping[str, Any]  # as a client sent it
 
 
 class ApiError(Exception):
@@ -98,6 +99,14 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
     return _validated(ChatRequest, body)
 
 
+def read_offered(body: Mapping[str, Any]) -> Offered | None:
+    """The tools that may be called. Raises ApiError (400) naming the field that is off."""
+    try:
+        return offered_in(body)
+    except BadTools as error:
+        raise ApiError(400, error.what, param=error.field) from None
+
+
 def _no_constant(name: str) -> Any:
     raise ValueError(name)
 
@@ -118,29 +127,31 @@ def _validated(shape: type[_Shape], body: Mapping[str, Any]) -> _Shape:
 # -- messages ------------------------------------------------------------------------------------------------
 
 
-def text_of(message: Message) -> str:
-    """What a message says, its parts on lines of their own; parts that are no text are left out."""
-    content = message.get("content") or ""
-    if isinstance(content, str):
-        return content
-    texts = [part.get("text") for part in content if part.get("type") in ("text", "input_text", "output_text")]
-    return "\n".join(text for text in texts if isinstance(text, str))
-
-
 def first_said(messages: Iterable[Message]) -> str:
     """The user's first message; empty without one."""
     return next((text_of(message) for message in messages if message["role"] == "user"), "")
 
 
-def with_memories(messages: Sequence[Message], examples: Sequence[Example]) -> list[Message]:
-    """The messages with memories at the end of the system text, or as the system text where there is none."""
+def with_memories(messages: Sequence[Message], examples: Sequence[Example], tools: bool = False) -> list[Message]:
+    """The messages with memories at the end of the system text, or as the system text where there is none. `tools`:
+    they are of runs with tools, which have no rooms."""
     if not examples:
         return list(messages)
+    first, rest = _system_and_rest(messages)
+    shown = chat_system(text_of(first), examples, "another run") if tools else chat_system(text_of(first), examples)
+    return [{**first, "content": shown.strip()}, *rest]
+
+
+def with_system(messages: Sequence[Message], text: str) -> list[Message]:
+    """The messages with more at the end of the system text."""
+    first, rest = _system_and_rest(messages)
+    return [{**first, "content": f"{text_of(first)}\n\n{text}".strip()}, *rest]
+
+
+def _system_and_rest(messages: Sequence[Message]) -> tuple[Message, Sequence[Message]]:
     if messages[0]["role"] in SYSTEM_ROLES:
-        first, rest = messages[0], messages[1:]
-    else:
-        first, rest = {"role": "system"}, messages
-    return [{**first, "content": chat_system(text_of(first), examples).strip()}, *rest]
+        return messages[0], messages[1:]
+    return {"role": "system"}, messages
 
 
 # -- answers -------------------------------------------------------------------------------------------------
@@ -172,14 +183,18 @@ class Form:
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
 
-    def whole(self, text: str, reason: str, usage: Usage) -> dict[str, Any]:
-        message = {"role": "assistant", "content": text}
+    def whole(self, message: Mapping[str, Any], reason: str, usage: Usage) -> dict[str, Any]:
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
         return {**self._head("chat.completion"), "choices": [choice], "usage": usage.record(), **told(self.memories)}
 
     def chunk(self, text: str, first: bool = False) -> dict[str, Any]:
         delta = {**({"role": "assistant"} if first else {}), "content": text}
         return self._chunk([{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}])
+
+    def calls(self, message: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """A chunk for each call of the message, whole."""
+        told = [{"tool_calls": [{"index": n, **call}]} for n, call in enumerate(message.get("tool_calls", ()))]
+        return [self._chunk([{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}]) for delta in told]
 
     def last(self, reason: str) -> dict[str, Any]:
         choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": reason}

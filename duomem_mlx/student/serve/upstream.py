@@ -8,6 +8,7 @@ import httpx2
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from duomem_mlx.student.serve.answers import Answer
 from duomem_mlx.student.serve.app import Asked, unless_gone
 from duomem_mlx.student.serve.shapes import ApiError, event, told, with_memories
 
@@ -35,7 +36,7 @@ class Upstream:
         return _passed_back(reply, await _whole(reply), {})
 
     async def answer(self, asked: Asked) -> Response:
-        body = {**asked.body, "messages": with_memories(asked.messages, asked.examples)}
+        body = {**asked.body, "messages": with_memories(asked.messages, asked.examples, bool(asked.body.get("tools")))}
         reply = await unless_gone(asked.request, self._sent(asked.request, "POST", "/chat/completions", body))
         streams = reply.headers.get("content-type", "").startswith("text/event-stream")
         if streams and reply.status_code == 200:
@@ -44,7 +45,7 @@ class Upstream:
         data = await unless_gone(asked.request, _whole(reply))
         if reply.status_code == 200 and isinstance(answer := _json(data), dict):
             data = json.dumps({**answer, **told(asked.memories)}, ensure_ascii=False).encode()
-            await asked.finish(_said(answer, "message"))
+            await asked.finish(Answer(answer, "message").message)
         return _passed_back(reply, data, asked.headers)
 
     async def _sent(self, request: Request, method: str, path: str, body: Any = None) -> httpx2.Response:
@@ -69,18 +70,18 @@ async def _whole(reply: httpx2.Response) -> bytes:
 
 async def _events(asked: Asked, reply: httpx2.Response) -> AsyncIterator[bytes]:
     """The events as they come; those at the end of the answer name the memories."""
-    text = ""
+    answer = Answer()
     try:
         async for line in _lines(reply):
             data = line.removeprefix(b"data:").strip() if line.startswith(b"data:") else b""
             chunk = _json(data)
             if isinstance(chunk, dict):
-                text += _said(chunk, "delta")
+                answer.add(chunk, "delta")
                 choices = chunk.get("choices")
                 if not choices or any(isinstance(c, dict) and c.get("finish_reason") for c in choices):
                     line = f"data: {json.dumps({**chunk, **told(asked.memories)})}\n".encode()
             elif data == b"[DONE]":
-                await asked.finish(text)
+                await asked.finish(answer.message)
             yield line
     except httpx2.HTTPError as error:
         yield event(_silent(error).body)
@@ -114,12 +115,3 @@ def _json(data: bytes) -> Any:
         return json.loads(data)
     except (ValueError, RecursionError):
         return None
-
-
-def _said(answer: dict[str, Any], part: str) -> str:
-    """What the first choice says in its `part`, message or delta; empty where it says nothing in words."""
-    try:
-        text = answer["choices"][0][part]["content"]
-    except (KeyError, IndexError, TypeError):
-        return ""
-    return text if isinstance(text, str) else ""

@@ -22,8 +22,10 @@ from duomem_mlx.student.serve.feeding import Feeder
 from duomem_mlx.student.serve.kept import Kept
 from duomem_mlx.student.serve.limits import Limits
 from duomem_mlx.student.serve.prompts import Prompts
-from duomem_mlx.student.serve.shapes import ApiError, ChatRequest, Message, Usage, gone
+from duomem_mlx.student.serve.shapes import ApiError, ChatRequest, Usage, gone
 from duomem_mlx.student.serve.voice import Voice
+from duomem_mlx.tools.calls import Message
+from duomem_mlx.tools.offered import Offered
 
 PASS_TOKENS = 512  # between two looks at who came and who went
 _SEEDS = 1 << 63
@@ -68,6 +70,7 @@ class Job:
     messages: Sequence[Message]
     request: ChatRequest
     examples: Sequence[Example]
+    offered: Offered | None
     tell: Callable[[Event], object]
     gone: bool = False  # nobody waits for it any more
 
@@ -85,6 +88,7 @@ class _Seat:
     most: int  # tokens of the answer
     voice: Voice
     draw: Draw | None
+    opening: str = ""  # of the answer, said already
     said: int = 0  # tokens of the answer so far
 
 
@@ -196,14 +200,17 @@ class Worker:
             self._end(job, Failed(_broken(error)))
         else:
             job.tell(Begun(seat.prompt))
+            if seat.opening:
+                job.tell(Said(seat.opening))
             return seat
         return None
 
     def _seat(self, job: Job) -> _Seat:
         asked = job.request
-        tokens = self.prompts.tokens(job.messages, job.examples)
+        tokens = self.prompts.tokens(job.messages, job.examples, job.offered)
+        opening = self.prompts.opening(job.messages, job.offered)
         room = self.limits.context_tokens - len(tokens)
-        if room < 1:
+        if room <= len(opening):
             raise ApiError(
                 400,
                 f"The messages are {len(tokens)} tokens, and the context holds {self.limits.context_tokens} with the "
@@ -216,16 +223,19 @@ class Worker:
         if asked.temperature:
             seed = secrets.randbelow(_SEEDS) if asked.seed is None else asked.seed % _SEEDS
             draw = Draw(asked.temperature, asked.top_p, seed)
+        voice = Voice(self.tokenizer, (*self.prompts.stop_texts, *asked.stops), self.prompts.lead)
         return _Seat(
             job=job,
             prompt=len(tokens),
             cached=cached,
             cache=cache or self.feeder.fresh(),
             held=tokens[:cached],
-            pending=tokens[cached:],
+            pending=tokens[cached:] + opening,
             most=min(asked.most_tokens or self.limits.answer_tokens, room),
-            voice=Voice(self.tokenizer, (*self.prompts.stop_texts, *asked.stops), self.prompts.lead),
+            voice=voice,
             draw=draw,
+            opening="".join(voice.add(token) for token in opening),
+            said=len(opening),
         )
 
     def _pass(self, seats: list[_Seat]) -> None:

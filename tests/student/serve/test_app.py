@@ -275,7 +275,9 @@ def test_an_answer_that_breaks_off_breaks_no_other(monkeypatch: pytest.MonkeyPat
                 raise RuntimeError("no such thing")
             return tokens(messages, examples)
 
-        monkeypatch.setattr(type(made.prompts), "tokens", lambda self, messages, examples: some(messages, examples))
+        monkeypatch.setattr(
+            type(made.prompts), "tokens", lambda self, messages, examples, offered: some(messages, examples)
+        )
         with pytest.raises(openai.InternalServerError, match="RuntimeError \\(no such thing\\)"):
             ask(url, [{"role": "user", "content": "break"}])
         feed, broken = made.worker.feeder.logits, threading.Event()

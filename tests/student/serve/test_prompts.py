@@ -77,8 +77,9 @@ def test_what_a_template_refuses_is_told() -> None:
 
 def test_tool_calls_reach_the_template() -> None:
     template = (
+        "{% for t in tools or [] %}{{ t.function.name }}{% endfor %}"
         "{% for m in messages %}{{ m.role + ':' + m.content }}"
-        "{% for c in m.tool_calls or [] %}{{ c.function.name + '/' + c.function.arguments.place }}{% endfor %}|"
+        "{% for c in m.tool_calls or [] %}{{ c.function.name + '/' + (c.function.arguments.place or '') }}{% endfor %}|"
         "{% endfor %}"
     )
     call = {"id": "1", "type": "function", "function": {"name": "go", "arguments": '{"place": "sofa<|im_end|>"}'}}

@@ -31,9 +31,9 @@ def lines(folder: Path) -> list[dict[str, object]]:
 
 def test_a_conversation_grows_in_its_place(tmp_path: Path) -> None:
     record = Record(tmp_path, NAME)
-    record.add([ROOM], " look around", ["m1"])
+    record.add([ROOM], said("assistant", " look around"), ["m1"])
     talk = [ROOM, said("assistant", "look around"), said("user", "You see a box.")]
-    record.add(talk, "look at box", ["m1"])
+    record.add(talk, said("assistant", "look at box"), ["m1"])
     (line,) = lines(tmp_path)
     assert line["messages"] == [*talk, said("assistant", "look at box")]
     assert line["task"] == "look"
@@ -43,28 +43,54 @@ def test_a_conversation_grows_in_its_place(tmp_path: Path) -> None:
 def test_another_one_begins_where_nothing_goes_on(tmp_path: Path) -> None:
     record = Record(tmp_path, NAME)
     for answer in ("look", "look", "wait"):
-        record.add([ROOM], answer, [])
+        record.add([ROOM], said("assistant", answer), [])
     assert len(lines(tmp_path)) == 3
-    record.add([said("system", "Be brief."), ROOM], "look", [])
+    record.add([said("system", "Be brief."), ROOM], said("assistant", "look"), [])
     assert len(lines(tmp_path)) == 4
 
 
 def test_it_goes_on_after_a_restart_and_leaves_other_files_alone(tmp_path: Path) -> None:
     (tmp_path / "conversation-0123456789abcdef.jsonl").write_text("{torn")
     (tmp_path / "notes.txt").write_text("mine")
-    Record(tmp_path, NAME).add([ROOM], "look", [])
-    Record(tmp_path, NAME).add([ROOM, said("assistant", "look"), said("user", "A box.")], "take box", [])
+    Record(tmp_path, NAME).add([ROOM], said("assistant", "look"), [])
+    Record(tmp_path, NAME).add(
+        [ROOM, said("assistant", "look"), said("user", "A box.")], said("assistant", "take box"), []
+    )
     assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_what_is_kept_can_be_imported(tmp_path: Path) -> None:
     record = Record(tmp_path, NAME)
-    record.add([said("system", "Act."), ROOM], "Thought: so be it.\nAction: look", [])
+    record.add([said("system", "Act."), ROOM], said("assistant", "Thought: so be it.\nAction: look"), [])
     left_out = Counter[str]()
     (transcript,) = read_transcripts(next(tmp_path.iterdir()), None, left_out)
     assert not left_out
     assert transcript.format == MESSAGES
     assert [(turn.action, turn.thought) for turn in turns_of(transcript.said)] == [("look", "so be it.")]
+
+
+def called(id_: str, place: str) -> dict[str, object]:
+    function = {"name": "go", "arguments": json.dumps({"place": place})}
+    return {"role": "assistant", "content": None, "tool_calls": [{"id": id_, "type": "function", "function": function}]}
+
+
+def test_calls_that_a_client_says_back_in_its_own_words_are_kept_with_both(tmp_path: Path) -> None:
+    first, second = called("abc123", "sofa"), called("def456", "bed")
+    own = said("assistant", "Calling:\n[{'id': 'abc123', 'name': 'go', 'arguments': {'place': 'sofa'}}]")
+    talk = [ROOM, own, said("user", "A sofa.")]
+    Record(tmp_path, NAME).add([ROOM], first, [], [{"type": "function"}])
+    Record(tmp_path, NAME).add([ROOM], called("xyz789", "sofa"), [])  # another run, at the same time
+    record = Record(tmp_path, NAME)
+    record.add(talk, second, [], [{"type": "function"}])
+    longer = [*talk, second, {"role": "tool", "tool_call_id": "def456", "content": "A bed."}]
+    path = record.add(longer, said("assistant", "Done."), [], [{"type": "function"}])
+    assert len(lines(tmp_path)) == 2
+    line = json.loads(path.read_text())
+    answered = {**first, "content": ""}
+    assert line["messages"][1] == {**own, "answered": answered}
+    assert [message["content"] for message in line["messages"][2:]] == ["A sofa.", "", "A bed.", "Done."]
+    assert line["messages"][3]["tool_calls"] == second["tool_calls"]
+    assert (line["asked"], line["tools"]) == (1, [{"type": "function"}])
 
 
 def test_a_folder_that_cannot_be_is_told(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def test_what_is_asked_has_memories_and_what_is_answered_names_them() -> None:
         assert answer.choices[0].message.content == "Thought: the door is ahead.\nAction: walk"
         assert answer.duomem == {"memories": IDS}
         (body,), (headers,) = far.requests, far.headers_seen
-        assert body["messages"][0]["content"] == chat_system("Be brief.", shown(HELLO[0]["content"]))
+        assert body["messages"][0]["content"] == chat_system("Be brief.", shown(HELLO[0]["content"]), "another run")
         assert body["messages"][1:] == HELLO
         assert {name: body[name] for name in words} == words
         assert headers["authorization"] == "Bearer far-key"
