@@ -83,7 +83,7 @@ def _task(record: Mapping[str, Any]) -> str:
     for message in messages if isinstance(messages, list) else ():
         if isinstance(message, Mapping) and message.get("role") == "user":
             said = text_of(message)
-            return task_told(said) or said.strip()
+            return task_told(said) or " ".join(said.split())
     return ""
 
 

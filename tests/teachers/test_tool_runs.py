@@ -47,8 +47,10 @@ def test_else_the_record_says_so(said: dict[str, Any], verdict: tuple[bool, floa
     assert (one.won, one.score) == verdict
 
 
-def test_a_task_that_is_told_is_the_task(tmp_path: Path) -> None:
+def test_the_task_is_what_is_told_as_one_else_all_that_is_said_first(tmp_path: Path) -> None:
     given = record()
+    given["messages"][1]["content"] = "New task:\nLook at\n  this. "
+    assert import_runs([kept(tmp_path, given)], ["all"]).trajectories[0].task == "New task: Look at this."
     given["messages"][1]["content"] = "A room.\nYour task is to: look."
     assert import_runs([kept(tmp_path, given)], ["all"]).trajectories[0].task == "look"
 
