@@ -83,12 +83,12 @@ def test_the_default_student_learns_the_calls_of_a_framework(
     with started(*words) as (_, said):
         playing = agent(url_in(said))
         assert {city: playing.run(TASK.format(city)) for city in NEW} == {c: sky(code) for c, code in NEW.items()}
-        # OpenAI's own client: each request of a run that it was not taught, whole and in a stream.
+        # OpenAI's own client, whole and in a stream.
         run = next(iter(read_trajectories(tmp_path / "runs")))
         assert run.request is not None
         client = openai.OpenAI(base_url=url_in(said), api_key="none", max_retries=0)
         told: Any = run.request
-        messages = [*told["messages"][:-1], {"role": "user", "content": TASK.format("Madrid")}]
+        messages = [*told["messages"][:-1], {"role": "user", "content": f"New task:\n{TASK.format('Madrid')}"}]
         message = client.chat.completions.create(model="any", messages=messages, tools=told["tools"]).choices[0].message
         (call,) = message.tool_calls
         assert (call.function.name, json.loads(call.function.arguments)) == ("find_code", {"city": "Madrid"})
