@@ -6,11 +6,13 @@ import importlib.metadata
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from duomem_mlx.errors import DuomemError, UsageError
 
 ENTRY_POINTS = "duomem_mlx.environments"
+DEFAULT = "household"  # what is played unless a call names another
 OFFERED = ("name", "instructions", "tasks", "open")
 SEE = "docs/environments.md says what an environment offers."
 
@@ -45,9 +47,9 @@ class Environment(Protocol):
     """A world of games. Beyond these names it may offer `splits` (what is taught on, what is measured on, then any
     others), `kind(task_id)`, `place(task_id)`, `refused(observation)`, `cause(episode)`, `normalise(action)`,
     `shorten(text)`, `commands(texts)` (out of what was told so far), `teacher()`, `varied_teacher(seed)`,
-    `solutions(task_id)`, `describe(trajectory)`, `parallel_safe` (False: one game at a time) and `side_effects` (what
-    playing does outside of the game, as in "writes files"); a game may offer `valid_commands()`, `snapshot()` and
-    `restore(state)`."""
+    `solutions(task_id)`, `describe(trajectory)`, `origin` (`Origin`), `parallel_safe` (False: one game at a time) and
+    `side_effects` (what playing does outside of the game, as in "writes files"); a game may offer `valid_commands()`,
+    `snapshot()` and `restore(state)`."""
 
     name: str
     instructions: str  # how to act: the system text and the action forms
@@ -56,6 +58,16 @@ class Environment(Protocol):
         """Ids of the tasks of a split, in any order. Raises UsageError when there is no such split."""
 
     def open(self, task_id: str) -> Game: ...
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a world's games come from, as the card of a bundle tells it."""
+
+    name: str  # as people know it
+    url: str
+    license: str  # of its games
+    made_from: str = ""
 
 
 class Teacher(Protocol):
@@ -185,6 +197,16 @@ def parallel_safe(environment: Environment) -> bool:
 def side_effects_of(environment: Environment) -> str | None:
     """What playing does outside of the game, in its own words; None where it does nothing."""
     return getattr(environment, "side_effects", None) or None
+
+
+def origin_of(name: str) -> Origin | None:
+    """Of an installed world; None for one that does not say, or is not installed here."""
+    if name not in installed_environments():
+        return None
+    try:
+        return getattr(find_environment(name), "origin", None)
+    except DuomemError:
+        return None
 
 
 def stratified(tasks: Iterable[tuple[str, str]]) -> list[str]:

@@ -53,6 +53,7 @@ def run(
     from duomem_mlx.student.adapters import usual_k
     from duomem_mlx.student.decoding import Decoding
     from duomem_mlx.student.episodes import PlaySettings
+    from duomem_mlx.trajectory import measures
 
     decoding = Decoding(temp, top_p, seed, avoid_refused, actions)
     environment = wiring.open_environment(env, games_dir, engine)
@@ -71,7 +72,7 @@ def run(
             "There is no bank here that could learn." if bank is None else f"The bank {bank.path} is sealed.",
             "Name a live one with --memories; `memories import` makes a live copy of a sealed one.",
         )
-    if learning is not None and game.split.startswith("valid"):
+    if learning is not None and measures(game.split):
         output.say(
             "Careful: this game is for evaluation; with what the bank learns from it no figure will mean anything."
         )

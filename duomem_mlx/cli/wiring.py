@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from duomem_mlx.cli.output import say
-from duomem_mlx.environment import Environment, find_environment, side_effects_of
+from duomem_mlx.environment import DEFAULT, Environment, find_environment, side_effects_of
 from duomem_mlx.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 NONE = "none"
 SHIPPED_ADAPTER = "smollm2-135m-alfworld"
 SHIPPED_BANK = "alfworld-search"
-HOUSEHOLD = "household"
+HOUSEHOLD = DEFAULT
 FAST = "fast"  # what plays unless --engine says otherwise
 OF_THE_ADAPTER = ("fine_tune_type", "rank", "scale", "dropout", "targets", "num_layers")  # it keeps what it has
 ARCHITECTURE = ("model_type", "hidden_size", "num_hidden_layers", "vocab_size")

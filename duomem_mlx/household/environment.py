@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, Protocol, cast
 
-from duomem_mlx.environment import Game, Teacher
+from duomem_mlx.environment import Game, Origin, Teacher
 from duomem_mlx.errors import DuomemError, DuomemWarning, UsageError
 from duomem_mlx.household import files, grammar, wording
 from duomem_mlx.household.engine import FastGame
@@ -57,6 +57,7 @@ class Household:
 
     name = "household"
     splits = files.SPLITS
+    origin = Origin("ALFWorld", "https://github.com/alfworld/alfworld", "MIT", made_from="ALFRED")
     instructions = INSTRUCTIONS
 
     def __init__(self, games_dir: Path | None = None, engine: str = "fast") -> None:

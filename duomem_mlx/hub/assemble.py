@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from duomem_mlx.environment import DEFAULT, origin_of
 from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.hub import bundle
 from duomem_mlx.hub.card import SEARCH, SEARCH_WORDS, About, make_card
@@ -56,6 +57,7 @@ def assemble(
             f"The licence of {base} is not known here, nor what follows from it for the bundle.",
             "Name the bundle's with --license, as the Hub does: apache-2.0, mit, other.",
         )
+    world = _environment(results, bank)
     about = About(
         repo=said.repo,
         base=base,
@@ -63,7 +65,8 @@ def assemble(
         model=known.name if known else base,
         license=license_,
         teachers=_teachers(said.teacher, bank),
-        environment=_environment(results, bank),
+        environment=world,
+        origin=origin_of(world),
         adapter=record,
         config=read_json(folder / adapters.CONFIG, "adapter config"),
         sizes={name: (folder / name).stat().st_size for name in bundle.LIMITS if (folder / name).is_file()},
@@ -134,7 +137,7 @@ def _environment(results: Path | None, bank: Bank | None) -> str:
         if isinstance(name := run.get("env"), str):
             return name
     names = [memory.source.environment for memory in bank] if bank is not None else []
-    return max(set(names), key=names.count, default="household")
+    return max(set(names), key=names.count, default=DEFAULT)
 
 
 def _texts(folder: Path) -> Iterator[tuple[str, str]]:

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from duomem_mlx import __version__
+from duomem_mlx.environment import Origin
 from duomem_mlx.evaluation.results import TABLE_COLUMNS, table_rows
 from duomem_mlx.models_on_disk import KNOWN, STUDENT
 
-ALFWORLD = "[ALFWorld](https://github.com/alfworld/alfworld)"
 SEARCH = "search"  # the environment's own teacher, as trajectories and memories name it
 SEARCH_WORDS = (
     "the search program of duomem-mlx (Apache-2.0), which reads only what the student reads; no language model"
@@ -27,6 +27,7 @@ class About:
     license: str  # of the bundle, as the Hub names it
     teachers: Sequence[str]  # who taught it, with their licences
     environment: str
+    origin: Origin | None  # of its games
     adapter: Mapping[str, Any]  # duomem.json
     config: Mapping[str, Any]  # adapter_config.json
     sizes: Mapping[str, int]  # bytes of the files, by name
@@ -41,13 +42,13 @@ def make_card(about: About) -> str:
 
     name = about.repo.partition("/")[2]
     measured = _eval_results(about)
-    alfworld = ["alfworld"] if about.environment == "household" else []
+    world = [] if about.origin is None else [about.origin.name.lower()]
     data = ModelCardData(
         base_model=about.base,
         library_name="mlx",
         license=about.license,
         language="en",
-        tags=["mlx", "lora", "agent", "duomem-mlx", *alfworld],
+        tags=["mlx", "lora", "agent", "duomem-mlx", *world],
         pipeline_tag="text-generation",
         model_name=name if measured else None,
         eval_results=measured or None,
@@ -81,7 +82,7 @@ def _eval_results(about: About) -> list[Any]:
 
 
 def _world(about: About) -> str:
-    return "ALFWorld" if about.environment == "household" else about.environment
+    return about.environment if about.origin is None else about.origin.name
 
 
 def _title(name: str, about: About) -> str:
@@ -133,8 +134,9 @@ def _made_of(about: About) -> str:
         seed = f", seed {settings['seed']}" if "seed" in settings else ""
         held_out = f", {data['held_out']:,} more held out" if data.get("held_out") else ""
         lines.append(f"- **Data**: {data['trajectories']:,} trajectories of games that were won{held_out}{seed}.")
-    if about.environment == "household":
-        lines.append(f"- **Games**: {ALFWORLD}'s (MIT licence), which were made from ALFRED.")
+    if (origin := about.origin) is not None:
+        made_from = f", which were made from {origin.made_from}" if origin.made_from else ""
+        lines.append(f"- **Games**: [{origin.name}]({origin.url})'s ({origin.license} licence){made_from}.")
     return "## What it is made of\n\n" + "\n".join(lines)
 
 

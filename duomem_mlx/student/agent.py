@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from duomem_mlx import prompt
-from duomem_mlx.environment import Environment, Game, find_environment
+from duomem_mlx.environment import DEFAULT, Environment, Game, find_environment
 from duomem_mlx.errors import UsageError
 from duomem_mlx.guarded import guarded
 from duomem_mlx.models_on_disk import STUDENT
@@ -87,7 +87,7 @@ def load_agent(
     `adapter` is a folder or the name of a shipped one; None is the bare student. `k` None means `usual_k`. Raises
     UsageError when it is not there, DuomemError when it was made for another base.
     """
-    world = environment or find_environment("household")
+    world = environment or find_environment(DEFAULT)
     folder = None if adapter is None else adapter_folder(str(adapter))
     student = load_student(model, adapter=folder)
     k = usual_k(folder) if k is None else k
