@@ -46,10 +46,10 @@ class Game(Protocol):
 class Environment(Protocol):
     """A world of games. Beyond these names it may offer `splits` (what is taught on, what is measured on, then any
     others), `kind(task_id)`, `place(task_id)`, `refused(observation)`, `cause(episode)`, `normalise(action)`,
-    `shorten(text)`, `commands(texts)` (out of what was told so far), `teacher()`, `varied_teacher(seed)`,
-    `solutions(task_id)`, `describe(trajectory)`, `origin` (`Origin`), `parallel_safe` (False: one game at a time) and
-    `side_effects` (what playing does outside of the game, as in "writes files"); a game may offer `valid_commands()`,
-    `snapshot()` and `restore(state)`."""
+    `shorten(text)`, `commands(texts)` and `seen(texts)` (out of what was told so far: what may be said, and place ->
+    what lies there), `teacher()`, `varied_teacher(seed)`, `solutions(task_id)`, `describe(trajectory)`, `origin`
+    (`Origin`), `parallel_safe` (False: one game at a time) and `side_effects` (what playing does outside of the game,
+    as in "writes files"); a game may offer `valid_commands()`, `snapshot()` and `restore(state)`."""
 
     name: str
     instructions: str  # how to act: the system text and the action forms

@@ -145,6 +145,11 @@ def progress(title: str, total: int | None) -> Iterator[Callable[[int, str], Non
     yield advance
 
 
+def spelt(text: str) -> str:
+    """Text of unknown origin in which no terminal finds anything to obey."""
+    return text.translate(_CONTROLS)
+
+
 def line(text: str) -> None:
     """A line of the result, on standard output at once."""
     if not _muted:

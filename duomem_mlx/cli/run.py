@@ -1,21 +1,37 @@
 """`duomem-mlx run`: one game, live."""
 
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from duomem_mlx.cli import options, output, wiring, writers
+from duomem_mlx.cli.watching import Screen, Watched, screen_for
 
 if TYPE_CHECKING:
     from duomem_mlx.environment import Game
-    from duomem_mlx.memory.bank import Bank, Hit
+    from duomem_mlx.memory.bank import Bank
     from duomem_mlx.memory.growth import Learned
+    from duomem_mlx.memory.why import Reason
     from duomem_mlx.student.agent import Agent
     from duomem_mlx.student.episodes import Turn
     from duomem_mlx.trajectory import Episode
+
+Arms = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--arm",
+        metavar="NAME",
+        help="base, memories, adapter or duomem; repeatable, to see them side by side [default: with all there is].",
+    ),
+]
+Why = Annotated[
+    bool,
+    typer.Option(
+        "--why", help="Of each memory the words it has in common with the task, and what each word did for it."
+    ),
+]
 
 
 def run(
@@ -39,18 +55,23 @@ def run(
     seed: options.Seed = 0,
     learn: options.Learn = None,
     allow_side_effects: options.SideEffects = False,
+    arm: Arms = None,
+    why: Why = False,
     json: options.Json = False,
 ) -> None:
     """Play one game: the task, the memories recalled, every action and what came of it, the verdict.
 
-    Without options it plays an embedded game with the shipped adapter and memories. With --learn the bank, a live
-    one, learns from it.
+    Without options it plays an embedded game with the shipped adapter and memories. On a terminal it is a panel that
+    changes with every action, in a pipe lines. `--arm base --arm duomem` plays it without and with both, one beside the
+    other. With --learn the bank, a live one, learns from it.
     """
     parts = Parts()
     from duomem_mlx.environment import ordered
     from duomem_mlx.errors import UsageError
     from duomem_mlx.guarded import guarded
+    from duomem_mlx.memory.why import reasons
     from duomem_mlx.student.adapters import usual_k
+    from duomem_mlx.student.agent import question_of
     from duomem_mlx.student.decoding import Decoding
     from duomem_mlx.student.episodes import PlaySettings
     from duomem_mlx.trajectory import measures
@@ -78,17 +99,32 @@ def run(
         )
     parts.done("bank")
     settings = PlaySettings(max_tokens=max_tokens, decoding=decoding)
-    agent = wiring.agent(environment, model, folder, bank, k, prompt_style, settings)
-    parts.done("student")
-    turns: list[Turn] = []
-    hits = agent.recall(game)
-    parts.done("recall")
-    record = play_live(agent, game, hits, max_steps, parts, turns.append, quiet=json)
+    chosen = arms_chosen(arm, folder is not None, bank is not None)
+    if learning is not None and len(chosen) > 1:
+        raise UsageError("A bank learns from one game at a time.", "Name one --arm, or leave out --learn.")
+    style = prompt_style or (None if folder is None else wiring.trained_style(folder))  # the same in all arms
+    arms: dict[str, dict[str, Any]] = {}
+    screen = screen_for(json, why)
+    try:
+        for title, with_adapter, with_memories in chosen:
+            if arms:  # the first one's is open
+                game = guarded(environment.open(tasks[number - 1]))
+            adapted, recalls_from = folder if with_adapter else None, bank if with_memories else None
+            agent = wiring.agent(environment, model, adapted, recalls_from, k, style, settings)
+            parts.done("student")
+            hits = agent.recall(game)
+            found = reasons(bank, question_of(bank, game), hits, weigh=why) if bank is not None and hits else []
+            parts.done("recall")
+            watched = Watched(title, game.id, game.task, game.reset(), found)
+            arms[title] = play_live(agent, game, watched, max_steps, parts, screen)
+    finally:
+        screen.close()
+    record = next(iter(arms.values())) if len(arms) == 1 else {"game": game.id, "task": game.task, "arms": arms}
     if learning is not None and bank is not None:
         from duomem_mlx.evaluation.growing import learn_from
         from duomem_mlx.evaluation.runner import episode_of
 
-        episode = episode_of(environment, "run", k, game, turns[0].observation, turns, hits, agent)
+        episode = episode_of(environment, "run", k, game, watched.turns[0].observation, watched.turns, hits, agent)
         learnt = learn_from(episode, bank, learning, agent, run_name(episode))
         record["learnt"] = asdict(learnt)
         tell_learnt(learnt, bank)
@@ -97,6 +133,25 @@ def run(
     else:
         named = {"--games": games, **options.given(context, *options.OF_A_GAME, "k"), "--limit": 20}
         output.hint(output.call("evaluate", named=named))
+
+
+def arms_chosen(names: list[str] | None, adapter: bool, bank: bool) -> list[tuple[str, bool, bool]]:
+    """(title, with the adapter, with memories) of what is played; one without a title, with all there is, where
+    nothing is named. Raises UsageError for an arm that cannot be."""
+    from duomem_mlx.errors import UsageError
+    from duomem_mlx.evaluation.arms import ARMS
+
+    possible = [name for name, arm in ARMS.items() if arm.memories in ("none", "bank")]
+    found = []
+    for name in dict.fromkeys(names or ()):
+        if name not in possible:
+            raise UsageError(f"`run` plays no arm {name!r}.", f"Use one of {', '.join(possible)}.")
+        arm = ARMS[name]
+        for needed, there, what in ((arm.adapter, adapter, "adapter"), (arm.memories == "bank", bank, "memories")):
+            if needed and not there:
+                raise UsageError(f"The arm {name} needs the {what} and there is none.", f"Name one with --{what}.")
+        found.append((name, arm.adapter, arm.memories == "bank"))
+    return found or [("", adapter, bank)]
 
 
 class Parts:
@@ -129,59 +184,59 @@ def tell_learnt(learnt: "Learned", bank: "Bank") -> None:
 
 
 def play_live(
-    agent: "Agent",
-    game: "Game",
-    hits: "Sequence[Hit]",
-    max_steps: int,
-    parts: Parts,
-    watch: "Callable[[Turn], object]",
-    quiet: bool = False,
+    agent: "Agent", game: "Game", watched: Watched, max_steps: int, parts: Parts, screen: Screen
 ) -> dict[str, Any]:
-    """Play and print as it comes; the record is what `--json` prints. `hits` are the memories recalled, `parts`
-    what has been done since the command began, `watch` is told every turn."""
-    show = output.say if quiet else output.line
-    opening = game.reset()
-    show(f"Game     {game.id}")
-    show(f"Task     {game.task}")
-    for hit in hits:
-        show(f"Memory   {hit.cosine:.3f}  {hit.memory.task}: {hit.memory.script}")
-    show("")
-    show(opening.strip())
-    steps: list[dict[str, Any]] = []
+    """Play and show it as it comes; the record is what `--json` prints. `parts` is what has been done since the
+    command began."""
+    seen = getattr(agent.environment, "seen", None)
+    told = [watched.opening]
+    screen.begins(watched)
     end = "steps"
-    for turn in agent.play(game, max_steps, hits):
-        watch(turn)
+    for turn in agent.play(game, max_steps, [reason.hit for reason in watched.reasons]):
         parts.done("first action")
-        marks = f"   ({', '.join(turn.flags)})" if turn.flags else ""
-        show(f"\n> {turn.said}{marks}")
-        show(turn.outcome.strip())
-        steps.append(
-            {
-                "observation": turn.observation,
-                "action": turn.action,
-                "flags": list(turn.flags),
-                "seconds": round(turn.seconds, 4),
-                "tokens_new": turn.tokens_new,
-                "tokens_cached": turn.tokens_cached,
-                "tokens_out": turn.tokens_out,
-            }
-        )
+        told.append(turn.outcome)
+        watched.turns.append(turn)
+        if seen is not None:
+            watched.seen = seen(told)
         end = turn.end or end
-    seconds = sum(step["seconds"] for step in steps)
-    tokens = sum(step["tokens_new"] + step["tokens_out"] for step in steps)
-    verdict = "Won" if end == "won" else f"Not won ({end})"
-    show(f"\n{verdict} after {len(steps)} actions, {seconds:.1f} s, {tokens} tokens computed.")
+        if turn.end is not None:
+            watched.verdict = verdict(end)
+        screen.acted(watched)
+    watched.verdict = verdict(end)
+    screen.ends(watched)
     return {
-        "game": game.id,
-        "task": game.task,
-        "memories": [
-            {"id": hit.memory.id, "task": hit.memory.task, "cosine": round(float(hit.cosine), 4)} for hit in hits
-        ],
-        "steps": steps,
+        "game": watched.game,
+        "task": watched.task,
+        "memories": [memory_record(reason) for reason in watched.reasons],
+        "steps": [step_record(turn) for turn in watched.turns],
+        "seen": {place: list(things) for place, things in watched.seen.items()},
         "won": end == "won",
         "end": end,
-        "seconds": round(seconds, 4),
+        "seconds": round(watched.seconds, 4),
         "first_action_seconds": round(sum(parts.seconds.values()), 4),
         "first_action_parts": {name: round(spent, 4) for name, spent in parts.seconds.items()},
-        "tokens": tokens,
+        "tokens": watched.tokens,
+    }
+
+
+def verdict(end: str) -> str:
+    return "Won" if end == "won" else f"Not won ({end})"
+
+
+def memory_record(reason: "Reason") -> dict[str, Any]:
+    memory = reason.hit.memory
+    weights = {"weights": [[word, round(fall, 4)] for word, fall in reason.weights]} if reason.weights else {}
+    cosine = round(float(reason.hit.cosine), 4)
+    return {"id": memory.id, "task": memory.task, "cosine": cosine, "matched": list(reason.matched), **weights}
+
+
+def step_record(turn: "Turn") -> dict[str, Any]:
+    return {
+        "observation": turn.observation,
+        "action": turn.action,
+        "flags": list(turn.flags),
+        "seconds": round(turn.seconds, 4),
+        "tokens_new": turn.tokens_new,
+        "tokens_cached": turn.tokens_cached,
+        "tokens_out": turn.tokens_out,
     }

@@ -146,6 +146,16 @@ class Household:
         """What the grammar makes of the names in what was told so far, the opening first."""
         return grammar.commands(texts)
 
+    def seen(self, texts: Sequence[str]) -> dict[str, list[str]]:
+        """What lies where, as far as was told, the opening first; what is held stands under `in hand`."""
+        from duomem_mlx.household.teacher.seen import Room
+
+        room = Room(next(iter(texts), ""))
+        for text in texts[1:]:
+            room.read("", text)
+        held = {"in hand": [room.held]} if room.held else {}
+        return held | {place: sorted(things) for place, things in room.inside.items()}
+
     def teacher(self) -> Teacher:
         from duomem_mlx.household.teacher.search import SearchTeacher
 

@@ -223,7 +223,7 @@ class Bank:
         hits: list[list[Hit]] = [[] for _ in texts]
         if k <= 0 or not asked or not len(self):
             return hits
-        queries = self._encode([texts[i].strip() for i in asked])
+        queries = self.encode([texts[i].strip() for i in asked])
         pool = k if not diversity else max(50, 10 * k)
         with self._store.snapshot() as seen:
             found = nearest(seen.vectors, queries, 4 * pool)  # enough for most when copies are thinned
@@ -276,7 +276,7 @@ class Bank:
         store = self._live()
         for memory in add:
             check(memory, f"The memory of {memory.task[:60]!r}")
-        vectors = self._encode([memory.key for memory in add], advance)
+        vectors = self.encode([memory.key for memory in add], advance)
         return store.change(add=add, vectors=vectors, forget=forget, used=used, won=won, prune=prune, episode=episode)
 
     def add_bank(self, other: "Bank") -> list[str]:
@@ -344,7 +344,7 @@ class Bank:
 
     # -- its encoder -----------------------------------------------------------------------------------------
 
-    def _encode(self, texts: Sequence[str], advance: Callable[[int], object] | None = None) -> Floats:
+    def encode(self, texts: Sequence[str], advance: Callable[[int], object] | None = None) -> Floats:
         """float32 [N, D]. A text that is a key already has the vector of that key: an encoder's last bits depend on
         what else it is given, and equal texts shall have equal vectors."""
         import numpy as np

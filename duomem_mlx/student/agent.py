@@ -49,8 +49,12 @@ def recalled(bank: "Bank | None", game: Game, k: int) -> "list[Hit]":
     """The k memories nearest to a game, asked for with the kind of text the bank's keys are."""
     if bank is None or k == 0:
         return []
-    question = game.task if bank.by == "task" else bank.question(game.task, game.reset())
-    return bank.search(question, k, exclude_game=game.id)
+    return bank.search(question_of(bank, game), k, exclude_game=game.id)
+
+
+def question_of(bank: "Bank", game: Game) -> str:
+    """What a bank is asked for a game."""
+    return game.task if bank.by == "task" else bank.question(game.task, game.reset())
 
 
 def examples(hits: "Sequence[Hit]") -> list[Example]:

@@ -3,21 +3,16 @@
 import json
 import os
 import sys
-from pathlib import Path
 
 import pytest
 
 from duomem_mlx.cli import bench, main
 from duomem_mlx.errors import DuomemError
 
-from ..student.test_models import save_base
-
 
 @pytest.fixture
-def words(tmp_path: Path) -> list[str]:
-    base = save_base(tmp_path / "base")
-    usual = ["--adapter", "none", "--memories", "none", "--prompt-style", "compact-1", "--max-steps", "2"]
-    return ["duomem-mlx", "bench", "--model", str(base), "--limit", "2", *usual]
+def words(bare: list[str]) -> list[str]:
+    return ["duomem-mlx", "bench", "--limit", "2", *bare]
 
 
 def test_json_has_every_figure_and_what_it_was_measured_on(

@@ -1,9 +1,11 @@
 """What `run` prints, in a pipe and as JSON."""
 
 import json
+import re
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,14 +14,11 @@ from duomem_mlx.memory import encoder
 from duomem_mlx.memory.bank import Bank
 
 from ..memory.hashing import HashingEncoder, memory
-from ..student.test_models import save_base
 
 
 @pytest.fixture
-def words(tmp_path: Path) -> list[str]:
-    base = save_base(tmp_path / "base")
-    usual = ["--games", "generated:3", "--adapter", "none", "--memories", "none", "--prompt-style", "compact-1"]
-    return ["duomem-mlx", "run", "--model", str(base), "--max-steps", "2", *usual]
+def words(bare: list[str]) -> list[str]:
+    return ["duomem-mlx", "run", "--games", "generated:3", *bare]
 
 
 def test_json_is_one_object_and_nothing_else(
@@ -106,3 +105,35 @@ def test_what_cannot_learn_is_told(
     monkeypatch.setattr(sys, "argv", [*words, *more])
     assert main.status(main.app) == 2
     assert says in capsys.readouterr().err
+
+
+def test_arms_are_played_one_beside_the_other_and_why_a_memory_came_is_told(
+    call: Any, words: list[str], bank: Path
+) -> None:
+    more = [*words[1:], "--memories", str(bank), "-k", "2", "--why", "--arm", "base", "--arm", "memories"]
+    status, out, err = call(*more)
+    assert status == 0, err
+    assert out.index("── base ──") < out.index("── memories ──") < out.index("Memory   ")
+    assert out.count("  why    in common: ") == 2
+    assert "counts most: " in out
+    assert out.count("tokens/s)") == 2
+    record = json.loads(call(*more, "--json")[1])
+    assert list(record["arms"]) == ["base", "memories"]
+    assert record["arms"]["base"]["memories"] == []
+    for one in record["arms"]["memories"]["memories"]:
+        assert set(one["matched"]) <= set(record["task"].split()) & set(one["task"].split())
+        assert [word for word, _ in one["weights"]] == re.findall(r"\w+", record["task"])
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--arm", "duomem"], "The arm duomem needs the adapter and there is none."),
+        (["--arm", "memories"], "The arm memories needs the memories and there is none."),
+        (["--arm", "own-memories"], "`run` plays no arm 'own-memories'. Use one of base, memories, adapter, duomem."),
+    ],
+)
+def test_an_arm_that_cannot_be_played_is_told(call: Any, words: list[str], more: list[str], says: str) -> None:
+    status, _, err = call(*words[1:], *more)
+    assert status == 2
+    assert says in err

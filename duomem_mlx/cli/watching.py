@@ -1,0 +1,228 @@
+"""A game as a person watches it: line by line, or on a terminal as a panel that changes with every action."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from duomem_mlx.cli.output import spelt
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from duomem_mlx.memory.why import Reason
+    from duomem_mlx.student.episodes import Turn
+
+Seen = Mapping[str, Sequence[str]]  # place -> what lies there
+WIDE = 100  # cells of a terminal in which two games stand side by side
+FEWEST = 4  # actions that are shown however small the terminal is
+AROUND = 9  # lines of a panel that are neither memories, actions nor places
+LARGEST = 3  # words that count most, of those that a memory is told by
+
+
+@dataclass
+class Watched:
+    """A game in one arm, as far as it went."""
+
+    arm: str  # empty where there is one alone
+    game: str
+    task: str
+    opening: str
+    reasons: Sequence["Reason"]
+    turns: list["Turn"] = field(default_factory=list)
+    seen: Seen = field(default_factory=dict)
+    verdict: str = ""
+
+    @property
+    def seconds(self) -> float:
+        return sum(turn.seconds for turn in self.turns)
+
+    @property
+    def tokens(self) -> int:
+        """Computed: read anew and written."""
+        return sum(turn.tokens_new + turn.tokens_out for turn in self.turns)
+
+    @property
+    def spent(self) -> str:
+        rate = f" ({self.tokens / self.seconds:.0f} tokens/s)" if self.seconds else ""
+        return f"{len(self.turns)} actions, {self.seconds:.1f} s, {self.tokens} tokens computed{rate}"
+
+
+class Screen(Protocol):
+    """What shows games, one after the other."""
+
+    def begins(self, watched: Watched) -> None: ...
+
+    def acted(self, watched: Watched) -> None:
+        """The last of its turns is new."""
+
+    def ends(self, watched: Watched) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def why(reason: "Reason", all_words: bool) -> str:
+    """The words in common; and, where they were weighed, those without which the cosine falls most."""
+    words = f"in common: {', '.join(reason.matched) or 'no word'}"
+    if not reason.weights:
+        return words
+    largest = sorted(reason.weights, key=lambda pair: -pair[1])
+    told = ", ".join(f"{word} {fall:+.2f}" for word, fall in (largest if all_words else largest[:LARGEST]))
+    return f"{words}; counts most: {told}"
+
+
+class Lines:
+    """Everything in the order in which it happens, for a pipe or a log."""
+
+    def __init__(self, show: Callable[[str], None], explain: bool) -> None:
+        self._show, self._explain = show, explain
+
+    def begins(self, watched: Watched) -> None:
+        if watched.arm:
+            self._show(f"\n── {watched.arm} ──")
+        self._show(f"Game     {watched.game}")
+        self._show(f"Task     {watched.task}")
+        for reason in watched.reasons:
+            memory = reason.hit.memory
+            self._show(f"Memory   {reason.hit.cosine:.3f}  {memory.task}: {memory.script}")
+            if self._explain:
+                self._show(f"  why    {why(reason, all_words=True)}")
+        self._show("")
+        self._show(watched.opening.strip())
+
+    def acted(self, watched: Watched) -> None:
+        turn = watched.turns[-1]
+        marks = f"   ({', '.join(turn.flags)})" if turn.flags else ""
+        self._show(f"\n> {turn.said}{marks}")
+        self._show(turn.outcome.strip())
+
+    def ends(self, watched: Watched) -> None:
+        if self._explain:
+            self._show("")
+            for place, things in watched.seen.items():
+                self._show(f"Seen     {place}: {', '.join(things) or 'nothing'}")
+        self._show(f"\n{watched.verdict} after {watched.spent}.")
+
+    def close(self) -> None:
+        pass
+
+
+class Panels:
+    """On a terminal: a panel a game, side by side where there is room, and all of it once more when it is over."""
+
+    def __init__(self, console: "Console", explain: bool) -> None:
+        self._console, self._explain = console, explain
+        self._games: list[Watched] = []
+        self._live: Any = None
+
+    def begins(self, watched: Watched) -> None:
+        from rich.live import Live
+
+        self._games.append(watched)
+        self._live = Live(self._drawn(), console=self._console, transient=True, auto_refresh=False)
+        self._live.start(refresh=True)
+
+    def acted(self, watched: Watched) -> None:
+        self._live.update(self._drawn(), refresh=True)
+
+    def ends(self, watched: Watched) -> None:
+        self._stop()
+
+    def close(self) -> None:
+        """Also after Ctrl-C: what was played stays on the terminal."""
+        self._stop()
+        if self._games:
+            self._console.print(self._together([self._panel(game, None) for game in self._games]))
+
+    def _stop(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _drawn(self) -> "RenderableType":
+        side_by_side = self._console.width >= WIDE
+        shown = self._games if side_by_side else self._games[-1:]
+        return self._together([self._panel(game, self._console.height - 1) for game in shown])
+
+    def _together(self, panels: Sequence["RenderableType"]) -> "RenderableType":
+        from rich.console import Group
+        from rich.table import Table
+
+        if self._console.width < WIDE or len(panels) == 1:
+            return Group(*panels)
+        grid = Table.grid(expand=True)
+        for _ in panels:
+            grid.add_column(ratio=1)
+        grid.add_row(*panels)
+        return grid
+
+    def _panel(self, watched: Watched, height: int | None) -> "RenderableType":
+        """`height`: lines there are for it; None for as many as it takes."""
+        from rich.console import Group
+        from rich.panel import Panel
+        from rich.text import Text
+
+        parts: list[RenderableType] = [Text(spelt(watched.task), style="bold")]
+        parts += [self._memory(reason) for reason in watched.reasons]
+        taken = AROUND + len(watched.reasons) * (3 if self._explain else 2)
+        rest = None if height is None else max(FEWEST, height - taken)
+        places = list(watched.seen.items())
+        if rest is not None:
+            places = places[-max(0, (rest - FEWEST) // 3) :] if rest > FEWEST + 2 else []
+        lines = None if rest is None else max(FEWEST, rest - len(places)) // 2
+        parts.append(self._actions(watched, lines))
+        if places:
+            parts.append(self._places(places, len(watched.seen)))
+        state = watched.verdict or ("reading the prompt" if not watched.turns else "playing")
+        style = {"W": "green", "N": "red"}.get(watched.verdict[:1], "blue")
+        title = Text(spelt(f"{watched.arm or watched.game}: {state}"))
+        return Panel(Group(*parts), title=title, subtitle=Text(watched.spent), border_style=style, height=height)
+
+    def _memory(self, reason: "Reason") -> "RenderableType":
+        from rich.text import Text
+
+        text = Text(f"{reason.hit.cosine:.3f}  ", style="cyan", no_wrap=not self._explain, overflow="ellipsis")
+        theirs = spelt(reason.hit.memory.task)
+        text.append(theirs, style="default")
+        text.highlight_words([spelt(word) for word in reason.matched], style="bold cyan", case_sensitive=False)
+        text.append(f"\n       {spelt(why(reason, self._explain))}", style="dim")
+        if self._explain:
+            text.append(f"\n       {spelt(' '.join(reason.hit.memory.script.split()))}", style="default")
+        return text
+
+    def _actions(self, watched: Watched, lines: int | None) -> "RenderableType":
+        from rich.text import Text
+
+        text = Text(no_wrap=lines is not None, overflow="ellipsis")
+        turns = watched.turns if lines is None else watched.turns[-lines:]
+        first = len(watched.turns) - len(turns) + 1
+        for number, turn in enumerate(turns, first):
+            marks = f"  {', '.join(turn.flags)}" if turn.flags else ""
+            text.append(f"\n{number:>2} > {spelt(' '.join(turn.said.split()))}", style="bold")
+            text.append(marks, style="red")
+            text.append(f"\n     {spelt(' '.join(turn.outcome.split()))}", style="dim" if turn.flags else "default")
+        return text
+
+    def _places(self, places: Sequence[tuple[str, Sequence[str]]], all_of_them: int) -> "RenderableType":
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table.grid(padding=(0, 2))
+        more = f" (the last {len(places)} of {all_of_them})" if len(places) < all_of_them else ""
+        table.add_row(Text(f"\nseen{more}", style="bold"), "")
+        for place, things in places:
+            told = Text(spelt(", ".join(things)) or "nothing", overflow="ellipsis", no_wrap=True)
+            table.add_row(Text(spelt(place), style="magenta"), told)
+        return table
+
+
+def screen_for(json: bool, explain: bool) -> Screen:
+    """Panels where a person watches on a terminal, else lines: on standard error with `json`."""
+    import sys
+
+    from duomem_mlx.cli import output
+
+    if not json and sys.stdout.isatty():
+        from rich.console import Console
+
+        return Panels(Console(), explain)
+    return Lines(output.say if json else output.line, explain)

@@ -1,0 +1,71 @@
+"""The panel of a game on a terminal, drawn into a string."""
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from duomem_mlx.cli.watching import Panels, Watched
+from duomem_mlx.memory.ranking import Hit
+from duomem_mlx.memory.why import Reason
+from duomem_mlx.prompt import Reply
+from duomem_mlx.student.episodes import Turn
+
+from ..memory.hashing import memory
+
+SEEN = {"in hand": ["mug 1"], "shelf 1": ["pen 1", "pen 2"], "bed 1": []}
+
+
+def turn(action: str, outcome: str = "Taken.", *flags: str) -> Turn:
+    return Turn("g", "", Reply(action), action, outcome, flags, 30, 100, 6, 0.5, None)
+
+
+def watched(arm: str = "", turns: int = 3, verdict: str = "") -> Watched:
+    reason = Reason(Hit(memory("put some [red]mug[/red] on desk"), 0.912), ("put", "desk"), (("mug", 0.3), ("a", 0.0)))
+    played = [
+        turn(f"act {n}", "Nothing happens." if n % 2 else "Done.", *(["refused"] * (n % 2))) for n in range(turns)
+    ]
+    return Watched(arm, "generated:3", "put a mug\x1b[2J on desk", "You see a desk.", [reason], played, SEEN, verdict)
+
+
+def drawn(width: int, height: int, *games: Watched, explain: bool = False) -> str:
+    console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
+    panels = Panels(console, explain)
+    for game in games:
+        panels.begins(game)
+        panels.acted(game)
+        panels.ends(game)
+    file: Any = console.file
+    file.seek(0)
+    file.truncate()
+    panels.close()
+    return str(file.getvalue())
+
+
+def test_all_of_a_game_stands_there_when_it_is_over() -> None:
+    text = drawn(80, 24, watched(turns=40, verdict="Won"))
+    assert "generated:3: Won" in text
+    assert all(f"> act {n}" in text for n in range(40))
+    assert "0.912  put some [red]mug[/red] on desk" in text  # no markup, no control characters
+    assert "in common: put, desk" in text
+    assert "\x1b[2J" not in text
+    assert "in hand" in text
+    assert "pen 1, pen 2" in text
+    assert "40 actions, 20.0 s, 1440 tokens computed (72 tokens/s)" in text
+
+
+@pytest.mark.parametrize(("width", "together"), [(140, True), (80, False)])
+def test_two_arms_stand_side_by_side_where_there_is_room(width: int, together: bool) -> None:
+    text = drawn(width, 40, watched("base", verdict="Not won (steps)"), watched("duomem", verdict="Won"))
+    assert any("base: " in line and "duomem: " in line for line in text.splitlines()) == together
+
+
+@pytest.mark.parametrize("height", [10, 24, 50])
+def test_while_it_is_played_it_keeps_to_the_height_of_the_terminal_and_shows_the_last_action(height: int) -> None:
+    console = Console(file=io.StringIO(), width=80, height=height, force_terminal=True, color_system=None)
+    with console.capture() as capture:
+        console.print(Panels(console, explain=True)._panel(watched(turns=30), height - 1))
+    lines = capture.get().splitlines()
+    assert len(lines) <= max(height - 1, 10)
+    assert height < 24 or any("> act 29" in line for line in lines)
