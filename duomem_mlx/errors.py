@@ -20,3 +20,11 @@ class UsageError(DuomemError):
 
 class DuomemWarning(UserWarning):
     """Something a person should know that stops nothing; `str()` of it is the whole line."""
+
+
+def refuse_newer(what: str, version: object, newest: int) -> None:
+    """Raise DuomemError where a format number is above the newest that is read here; `what` begins the sentence."""
+    if isinstance(version, int) and version > newest:
+        raise DuomemError(
+            f"{what} has format {version}, this version reads up to {newest}.", "Install a newer duomem-mlx."
+        )

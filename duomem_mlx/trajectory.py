@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from duomem_mlx.errors import DuomemError, UsageError
+from duomem_mlx.errors import DuomemError, UsageError, refuse_newer
 from duomem_mlx.paths import append_json, read_json
 
 # 2: steps that say what was wanted instead; 3: runs with tools. What has neither is written as 1, for older readers.
@@ -53,6 +53,11 @@ class Trajectory:
         return trajectory_id(self.environment, self.game, [step.action for step in self.steps])
 
     @property
+    def taught_by(self) -> str:
+        """Who played it: the model's name, else the kind of teacher."""
+        return str(self.teacher.get("model") or self.teacher.get("kind") or "unknown")
+
+    @property
     def actions(self) -> tuple[str, ...]:
         return tuple(step.action for step in self.steps)
 
@@ -87,10 +92,7 @@ def from_record(record: Any, where: str) -> Trajectory:
     if not isinstance(record, dict):
         raise DuomemError(f"{where} is not a trajectory: a JSON object was expected.", _REMAKE)
     version = record.get("format")
-    if isinstance(version, int) and version > FORMAT:
-        raise DuomemError(
-            f"{where} has format {version}, this version reads up to {FORMAT}.", "Install a newer duomem-mlx."
-        )
+    refuse_newer(where, version, FORMAT)
     try:
         steps = tuple(
             Step(

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from duomem_mlx.evaluation.results import interval
+
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "docs" / "results" / "small.json"
 BEGIN, END = "<!-- results: scripts/make_results.py -->", "<!-- end of results -->"
@@ -29,7 +31,7 @@ def block(summary: dict[str, Any]) -> str:
         "|---|---|--:|--:|--:|--:|---|",
     ]
     for arm, figures in summary["arms"].items():
-        low, high = figures["wilson95"]
+        low, high = interval(figures)
         against = figures.get("against_base")
         better = "" if against is None else f"{'yes' if against['better'] else 'cannot tell'}, p = {against['p']:.2g}"
         rows.append(

@@ -150,9 +150,11 @@ def evaluate(
     results = run_in.path
     run = Run(results, environment, tasks, games, bank, ks, seed, settings, learning, own_bank, tuple(by_seed))
 
+    warned: set[str] = set()
+
     def agent_for(seed: int | None) -> "Agent":
         chosen = None if seed is None else by_seed.get(seed, folder)
-        return wiring.agent(environment, model, chosen, bank, ks[0], style, settings)
+        return wiring.agent(environment, model, chosen, bank, ks[0], style, settings, warned)
 
     if not run_in.begun:  # what cannot be played is told before anything is written or taken away
         agent_for(jobs_of(run, arms)[-1].adapter)
@@ -166,6 +168,7 @@ def evaluate(
         "max_tokens": max_tokens,
         **decoded,
         **({} if learn is None else {"learn": learn}),
+        **wiring.teachers(folder, bank),
         "dtype": takes.dtype,
         "bits": takes.bits,
         "model_bytes": takes.weights,

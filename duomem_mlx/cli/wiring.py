@@ -138,14 +138,19 @@ def agent(
     k: int,
     style: str | None,
     settings: Any = None,
+    told: set[str] | None = None,
 ) -> "Agent":
+    """Its warnings are said, but for those that are `told` already."""
     from duomem_mlx.student.agent import Agent, writer_for
     from duomem_mlx.student.episodes import PlaySettings
     from duomem_mlx.student.models import load_student
 
     student = load_student(model, adapter=adapter)
     for warning in student.warnings:
-        say(warning)
+        if told is None or warning not in told:
+            say(warning)
+        if told is not None:
+            told.add(warning)
     return Agent(student, writer_for(student, environment, style), environment, bank, k, settings or PlaySettings())
 
 
@@ -163,6 +168,14 @@ def identities(model: str | None, adapter: Path | None, bank: "Bank | None") -> 
         "memories": None if bank is None else bank.name,
         "memories_hash": None if bank is None else bank.identity,
     }
+
+
+def teachers(adapter: Path | None, bank: "Bank | None") -> dict[str, Any]:
+    """Who taught the adapter and whose successes the memories are, as far as they say."""
+    from duomem_mlx.student.adapters import taught_by
+
+    found = sorted({*taught_by(adapter), *(memory.source.teacher for memory in bank or ())})
+    return {"teachers": found} if found else {}
 
 
 def own_identity(bank: "Bank | None") -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Putting a bundle together from what lies on this machine, and refusing what must not leave it."""
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ def assemble(
         base_license=known.license if known else None,
         model=known.name if known else base,
         license=license_,
-        teachers=_teachers(said.teacher, bank),
+        teachers=_teachers(said.teacher, adapters.taught_by(adapter), bank),
         environment=world,
         origin=origin_of(world),
         adapter=record,
@@ -92,7 +92,8 @@ def _read_results(results: Path, adapter: Path, bank: Bank | None) -> dict[str, 
     summary = read_json(path, "summary of results")
     if not isinstance(summary, dict) or summary.get("format") != 1:
         raise DuomemError(f"{path} is no summary of results that this version reads.", "Evaluate once more.")
-    if summary.get("adapter_hash") != adapters.identity(adapter):
+    of_seeds = [one.get("adapter_hash") for one in summary.get("adapters", {}).values()]
+    if adapters.identity(adapter) not in (summary.get("adapter_hash"), *of_seeds):
         raise UsageError(f"The results in {results} are of another adapter.", "Evaluate this one, or leave them out.")
     if summary.get("memories_hash") != (bank.identity if bank else None):
         raise UsageError(
@@ -116,13 +117,13 @@ def _base(said: str | None, summary: Mapping[str, Any], record: Mapping[str, Any
     return id_, next((other for other in KNOWN.values() if other.hub == id_), None)
 
 
-def _teachers(said: str | None, bank: Bank | None) -> list[str]:
+def _teachers(said: str | None, of_adapter: Sequence[str], bank: Bank | None) -> list[str]:
     if said is not None:
         return [SEARCH_WORDS if said == SEARCH else said]
-    found = sorted({memory.source.teacher for memory in bank}) if bank is not None else []
+    found = sorted({*of_adapter, *(memory.source.teacher for memory in bank or ())})
     if found == [SEARCH]:
         return [SEARCH_WORDS]
-    who = f" Its memories name {', '.join(found[:3])}." if found else ""
+    who = f" Adapter and memories name {', '.join(found[:3])}." if found else ""
     raise UsageError(
         f"Who taught the student, and under what licence, is not known.{who}",
         "Say it: --teacher 'NAME (licence)', or --teacher search for the search program.",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from duomem_mlx import __version__
-from duomem_mlx.errors import DuomemError
+from duomem_mlx.errors import DuomemError, refuse_newer
 from duomem_mlx.memory import folders
 from duomem_mlx.memory.bank import Bank
 from duomem_mlx.models_on_disk import ENCODER
@@ -91,10 +91,7 @@ def read_head(path: Path) -> Head:
     if not isinstance(record, dict):
         raise broken(HEAD, "is not a JSON object")
     version = record.get("format")
-    if isinstance(version, int) and version > FORMAT:
-        raise DuomemError(
-            f"The bundle has format {version}, this version reads up to {FORMAT}.", "Install a newer duomem-mlx."
-        )
+    refuse_newer("The bundle", version, FORMAT)
     if version != FORMAT or isinstance(version, bool):
         raise broken(HEAD, "names no format")
     base, files = record.get("base"), record.get("files")

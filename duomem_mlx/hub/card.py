@@ -6,7 +6,7 @@ from typing import Any
 
 from duomem_mlx import __version__
 from duomem_mlx.environment import Origin
-from duomem_mlx.evaluation.results import TABLE_COLUMNS, table_rows
+from duomem_mlx.evaluation.results import TABLE_COLUMNS, interval, table_rows
 from duomem_mlx.models_on_disk import KNOWN, STUDENT
 
 SEARCH = "search"  # the environment's own teacher, as trajectories and memories name it
@@ -64,7 +64,7 @@ def _eval_results(about: About) -> list[Any]:
     found = []
     for label in MEASURED:
         if figures := about.results.get("arms", {}).get(label):
-            low, high = figures["wilson95"]
+            low, high = interval(figures)
             found.append(
                 EvalResult(
                     task_type="text-generation",
@@ -74,7 +74,7 @@ def _eval_results(about: About) -> list[Any]:
                     dataset_split=str(about.results["split"]),
                     metric_type="success_rate",
                     metric_name=f"{label}: {figures['won']} of {figures['games']} games won, "
-                    f"95% interval {low:.3f} to {high:.3f}",
+                    f"95% interval {100 * low:.1f} to {100 * high:.1f}%",
                     metric_value=round(figures["success"], 4),
                 )
             )
@@ -168,6 +168,7 @@ def _limits(about: About) -> str:
         "- Memories are text that goes into a prompt; duomem-mlx takes them as text from a stranger.",
     ]
     if about.results:
-        games = about.results["games"]
-        lines.insert(0, f"- {games} games and one seed: differences within the intervals say nothing.")
+        seeds = len(about.results.get("adapters", {})) or 1
+        count = "one seed" if seeds == 1 else f"{seeds} training seeds, of which this is one"
+        lines.insert(0, f"- {about.results['games']} games and {count}: differences within the intervals say nothing.")
     return "## Limits\n\n" + "\n".join(lines)

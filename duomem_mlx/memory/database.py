@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from duomem_mlx.errors import DuomemError, UsageError
+from duomem_mlx.errors import DuomemError, UsageError, refuse_newer
 from duomem_mlx.memory.folders import DATABASE
 from duomem_mlx.paths import disk_faults, replacing
 
@@ -79,12 +79,7 @@ def check_format(db: sqlite3.Connection, folder: Path) -> None:
     """Raise DuomemError when it is no bank, or of a newer format than this program's."""
     if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
         raise DuomemError(f"{folder / DATABASE} is not a bank.", "Check the path.")
-    version = format_of(db)
-    if version > FORMAT:
-        raise DuomemError(
-            f"The bank {folder} has format {version}, this version reads up to {FORMAT}.",
-            "Install a newer duomem-mlx.",
-        )
+    refuse_newer(f"The bank {folder}", format_of(db), FORMAT)
 
 
 def format_of(db: sqlite3.Connection) -> int:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from duomem_mlx.errors import DuomemError
+from duomem_mlx.errors import DuomemError, refuse_newer
 
 FORMAT = 1
 
@@ -103,10 +103,7 @@ def from_record(record: Any, where: str) -> Memory:
     if not isinstance(record, dict):
         raise DuomemError(f"{where} is not a memory: a JSON object was expected.", _REMAKE)
     version = record.get("format", FORMAT)
-    if isinstance(version, int) and version > FORMAT:
-        raise DuomemError(
-            f"{where} has format {version}, this version reads up to {FORMAT}.", "Install a newer duomem-mlx."
-        )
+    refuse_newer(where, version, FORMAT)
     try:
         source = record["source"]
         memory = Memory(

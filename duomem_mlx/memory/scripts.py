@@ -17,7 +17,6 @@ SCRIPT, TRAJECTORY, BOTH = FORMS = ("script", "trajectory", "both")
 def memory_of(trajectory: Trajectory, write: Write | None = None, by: str = TASK, facts: Facts | None = None) -> Memory:
     """The memory of a trajectory; `write` makes the script, `plain_script` where there is none. `by` and `facts` as in
     `key_of`."""
-    teacher = trajectory.teacher
     return Memory(
         task=trajectory.task,
         script=(write or plain_script)(trajectory).strip(),
@@ -26,7 +25,7 @@ def memory_of(trajectory: Trajectory, write: Write | None = None, by: str = TASK
             environment=trajectory.environment,
             game=trajectory.game,
             split=trajectory.split,
-            teacher=str(teacher.get("model") or teacher.get("kind") or "unknown"),
+            teacher=trajectory.taught_by,
             trajectory=trajectory.id,
             won=trajectory.won,
         ),

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from duomem_mlx.errors import DuomemError, UsageError
+from duomem_mlx.errors import DuomemError, UsageError, refuse_newer
 from duomem_mlx.memory.folders import HEAD, MEMORIES, VECTORS, replacing_bank
 from duomem_mlx.memory.index import MAX_DIMENSIONS, Floats, unit
 from duomem_mlx.memory.record import MAX_BYTES, Memory, from_record, to_record
@@ -173,11 +173,7 @@ def _read_head(folder: Path) -> dict[str, Any]:
     if not isinstance(head, dict):
         raise _broken(path, "a JSON object was expected")
     version = head.get("format")
-    if isinstance(version, int) and version > FORMAT:
-        raise DuomemError(
-            f"The bank {folder} has format {version}, this version reads up to {FORMAT}.",
-            "Install a newer duomem-mlx.",
-        )
+    refuse_newer(f"The bank {folder}", version, FORMAT)
     files = head.get("files")
     right = {
         "format": version == FORMAT and not isinstance(version, bool),

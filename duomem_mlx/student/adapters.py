@@ -50,6 +50,13 @@ def record(folder: Path) -> dict[str, Any]:
     return found
 
 
+def taught_by(adapter: Path | None) -> list[str]:
+    """Who played what the adapter was trained on, as its record has it; empty where that does not say."""
+    data = {} if adapter is None else record(adapter).get("data")
+    found = data.get("teachers") if isinstance(data, dict) else None
+    return [str(name) for name in found] if isinstance(found, list) else []
+
+
 def usual_k(adapter: Path | None) -> int:
     """How many memories a prompt shows: as many as the rows showed at most that the adapter was trained on; without an
     adapter, or where they showed none, 4, at which the paper's scripts with trajectories saturate."""

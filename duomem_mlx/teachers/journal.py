@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from duomem_mlx.errors import DuomemError
+from duomem_mlx.errors import DuomemError, refuse_newer
 from duomem_mlx.paths import digest, disk_faults, lock, mend_tail
 from duomem_mlx.teachers.answers import Answer, reply_in
 from duomem_mlx.teachers.budget import Budget
@@ -103,11 +103,7 @@ class Journal:
     def _read(self, line: str, where: str) -> None:
         try:
             record = json.loads(line)
-            if record["format"] > FORMAT:
-                raise DuomemError(
-                    f"{where} has format {record['format']}, this version reads up to {FORMAT}.",
-                    "Install a newer duomem-mlx.",
-                )
+            refuse_newer(where, record["format"], FORMAT)
             if "fault" in record:
                 self._count_fault(str(record["fault"]), int(record["tokens_in"]), int(record["tokens_out"]))
                 return

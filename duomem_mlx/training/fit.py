@@ -34,6 +34,7 @@ class Prepared:
     held_out: tuple[Row, ...]
     trajectories: int  # trained on
     held_out_trajectories: int
+    teachers: tuple[str, ...] = ()  # who played what is trained on, sorted
 
     def tokens(self, settings: TrainSettings) -> int:
         """Of all rows of all steps."""
@@ -94,6 +95,7 @@ def prepare(
         held_out=rows_of(validating, 0).rows,
         trajectories=len(training),
         held_out_trajectories=len(validating),
+        teachers=tuple(sorted({trajectory.taught_by for trajectory in training})),
     )
 
 
@@ -156,6 +158,7 @@ def fit(
         "data": {
             "trajectories": prepared.trajectories,
             "held_out": prepared.held_out_trajectories,
+            **({"teachers": list(prepared.teachers)} if prepared.teachers else {}),
             "rows": sum(len(epoch.rows) for epoch in prepared.epochs),
             "tokens": prepared.tokens(settings),
             "hash": digest_rows(prepared.epochs),

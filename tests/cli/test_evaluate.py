@@ -120,3 +120,14 @@ def test_adapters_that_their_seeds_do_not_tell_apart(call, words, tmp_path) -> N
     at = words.index("--adapter")
     _, _, err = call(*words[:at], *words[at + 2 :], "--adapter", "a", "--adapter", "c", "--arm", "adapter")
     assert "differ in more than their seed (rank)" in err
+
+
+def test_other_weights_are_told_once_and_the_teachers_are_in_the_results(call, words, tmp_path) -> None:
+    path = tmp_path / "adapter" / "duomem.json"
+    record = json.loads(path.read_text())
+    base = {**record["base"], "weights": "0" * 64}
+    path.write_text(json.dumps({**record, "base": base, "data": {"teachers": ["somebody"]}}))
+    status, out, err = call(*words, "--arm", "adapter", "--arm", "duomem", "--json")
+    assert status == 0
+    assert err.count("trained on other weights of the same base") == 1
+    assert json.loads(out)["teachers"] == ["search", "somebody"]

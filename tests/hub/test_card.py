@@ -34,7 +34,7 @@ def test_its_metadata_is_what_the_hub_reads(text: str) -> None:
     metrics = {metric["name"].partition(":")[0]: metric for metric in result["metrics"]}
     assert metrics.keys() == {"adapter", "duomem"}
     assert metrics["duomem"]["value"] == 0.5833
-    assert metrics["duomem"]["name"] == "duomem: 14 of 24 games won, 95% interval 0.388 to 0.755"
+    assert metrics["duomem"]["name"] == "duomem: 14 of 24 games won, 95% interval 38.8 to 75.5%"
 
 
 def test_huggingface_hub_s_own_validation_passes(hub, text: str) -> None:
