@@ -88,7 +88,7 @@ def evaluate(
     from duomem_mlx.environment import ordered
     from duomem_mlx.errors import DuomemError, UsageError
     from duomem_mlx.evaluation.arms import DEFAULT_ARMS, OWN_ARMS, arm_named
-    from duomem_mlx.evaluation.results import TABLE_COLUMNS, table_rows
+    from duomem_mlx.evaluation.results import table_columns, table_rows
     from duomem_mlx.evaluation.runner import OTHER_OPENING, Run, jobs_of
     from duomem_mlx.evaluation.runner import evaluate as play_all
     from duomem_mlx.paths import digest, run_folder
@@ -184,7 +184,7 @@ def evaluate(
     if json:
         output.result(summary)
     else:
-        output.table(TABLE_COLUMNS, table_rows(summary))
+        output.table(table_columns(summary), table_rows(summary))
         output.say(f"All of it is in {results}.")
         if learning is not None:
             output.say(f"What the arms learnt is in {results / 'banks'}.")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from duomem_mlx.errors import DuomemError, UsageError
+from duomem_mlx.evaluation import scores
 from duomem_mlx.evaluation.arms import name_and_k
 from duomem_mlx.evaluation.causes import Cause, failures
 from duomem_mlx.evaluation.statistics import (
@@ -115,14 +116,24 @@ def summarise(
 def figures_of(
     episodes: Mapping[str, Mapping[int, Sequence[Episode]]], max_steps: int, order: Sequence[str], cause: Cause | None
 ) -> dict[str, Any]:
-    """{"arms": figures by arm, in `order`, "paired": comparisons}."""
+    """{"arms": figures by arm, in `order`, "paired": comparisons}; where games are scored between lost and won, the
+    intervals of the mean score too."""
     arms = {}
     names = {label: name_and_k(label, 0) for label in episodes}
     place = {label: order.index(name) if name in order else len(order) for label, (name, _) in names.items()}
     for label in sorted(episodes, key=lambda label: (place[label], *names[label])):
         arms[label] = figures_of_seeds(episodes[label], max_steps, cause)
     compare_with_base(arms, episodes)
-    return {"arms": arms, "paired": paired(episodes, list(arms))}
+    pairs = paired(episodes, list(arms))
+    if scores.graded(episodes):
+        of_arm = {label: scores.scores_of(seeds) for label, seeds in episodes.items()}
+        for label, figures in arms.items():
+            figures |= scores.score_figures(of_arm[label].values())
+        for name, pair in pairs.items():
+            if name != "interaction":
+                first, second = name.split(" against ", 1)
+                pair |= scores.score_difference(of_arm[first], of_arm[second])
+    return {"arms": arms, "paired": pairs}
 
 
 def figures_of_seeds(
@@ -219,8 +230,8 @@ def compared(first: Mapping[str, float], second: Mapping[str, float]) -> dict[st
 
 
 def table_rows(summary: Mapping[str, Any]) -> list[list[str]]:
-    """The rows of the one table a person sees, under TABLE_COLUMNS."""
-    rows = []
+    """The rows of the one table a person sees, under `table_columns`."""
+    rows, scored = [], _scored(summary)
     for label, figures in summary["arms"].items():
         low, high = interval(figures)
         against = figures.get("against_base")
@@ -229,6 +240,7 @@ def table_rows(summary: Mapping[str, Any]) -> list[list[str]]:
                 label,
                 f"{figures['won']}/{figures['games']}",
                 f"{figures['success']:.1%} [{100 * low:.1f}–{100 * high:.1f}]",
+                *([_score_cell(figures)] if scored else []),
                 f"{figures['steps_mean']:.1f}",
                 f"{figures['seconds_per_game']:.2f}",
                 "–" if figures["tokens_per_game"] is None else f"{figures['tokens_per_game']:.0f}",
@@ -236,8 +248,22 @@ def table_rows(summary: Mapping[str, Any]) -> list[list[str]]:
             ]
         )
         for seed, one in figures.get("seeds", {}).items():
-            rows.append([f"{label}, seed {seed}", *_seed_cells(one), "", "", ""])
+            won, success, steps = _seed_cells(one)
+            rows.append([f"{label}, seed {seed}", won, success, *([""] if scored else []), steps, "", "", ""])
     return rows
+
+
+def table_columns(summary: Mapping[str, Any]) -> tuple[str, ...]:
+    return (*TABLE_COLUMNS[:3], *(["score [95%]"] if _scored(summary) else []), *TABLE_COLUMNS[3:])
+
+
+def _scored(summary: Mapping[str, Any]) -> bool:
+    return any("score95" in figures for figures in summary["arms"].values())
+
+
+def _score_cell(figures: Mapping[str, Any]) -> str:
+    low, high = figures["score95"]
+    return f"{figures['score_mean']:.2f} [{low:.2f}–{high:.2f}]"
 
 
 def _seed_cells(figures: Mapping[str, Any]) -> list[str]:

@@ -71,12 +71,16 @@ def paired_difference(differences: Sequence[float]) -> tuple[float, float, float
     return found / len(differences), max(-1.0, found / total - half), min(1.0, found / total + half)
 
 
-def interaction(games: Sequence[Sequence[float]]) -> tuple[float, float, float]:
-    """What both axes give beyond the sum of what each gives, with its 95% interval (normal, of the mean over the
-    games). Each game: won with neither, with the first, with the second, with both. Raises ValueError for none."""
-    if not games:
+def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean and its 95% interval (normal, by the spread of the values). Raises ValueError where there are none."""
+    if not values:
         raise ValueError("there are no games")
-    each = [both - first - second + neither for neither, first, second, both in games]
-    mean = sum(each) / len(each)
-    spread = sqrt(sum((one - mean) ** 2 for one in each) / max(1, len(each) - 1) / len(each))
-    return mean, mean - Z95 * spread, mean + Z95 * spread
+    mean = sum(values) / len(values)
+    half = Z95 * sqrt(sum((one - mean) ** 2 for one in values) / max(1, len(values) - 1) / len(values))
+    return mean, mean - half, mean + half
+
+
+def interaction(games: Sequence[Sequence[float]]) -> tuple[float, float, float]:
+    """What both axes give beyond the sum of what each gives, with its 95% interval. Each game: won with neither, with
+    the first, with the second, with both. Raises ValueError for none."""
+    return mean_interval([both - first - second + neither for neither, first, second, both in games])

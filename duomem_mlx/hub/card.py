@@ -6,7 +6,7 @@ from typing import Any
 
 from duomem_mlx import __version__
 from duomem_mlx.environment import Origin
-from duomem_mlx.evaluation.results import TABLE_COLUMNS, interval, table_rows
+from duomem_mlx.evaluation.results import interval, table_columns, table_rows
 from duomem_mlx.models_on_disk import KNOWN, STUDENT
 
 SEARCH = "search"  # the environment's own teacher, as trajectories and memories name it
@@ -144,7 +144,8 @@ def _results(about: About) -> str:
     results = about.results
     if not results:
         return "## Results\n\nNone were published with it."
-    table = [TABLE_COLUMNS, ["---"] * len(TABLE_COLUMNS), *table_rows(results)]
+    columns = table_columns(results)
+    table = [columns, ["---"] * len(columns), *table_rows(results)]
     rows = "\n".join(f"| {' | '.join(row)} |" for row in table)
     machine = results.get("machine", {})
     aids = results.get("decoding")

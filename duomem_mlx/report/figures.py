@@ -32,3 +32,11 @@ def difference_cells(pair: Mapping[str, Any]) -> list[str]:
     low, high = pair["difference95"]
     counts = [str(pair[key]) for key in ("games", "first_only", "second_only")]
     return [*counts, f"{100 * pair['difference']:+.1f} [{100 * low:+.1f} to {100 * high:+.1f}]", f"{pair['p']:.2g}"]
+
+
+def score_cells(pair: Mapping[str, Any]) -> list[str]:
+    """The difference of mean scores with its interval; nothing where games are won or lost and no more."""
+    if "score_difference" not in pair:
+        return []
+    low, high = pair["score_difference95"]
+    return [f"{pair['score_difference']:+.2f} [{low:+.2f} to {high:+.2f}]"]

@@ -5,12 +5,12 @@ from statistics import fmean, median
 from typing import Any
 
 from duomem_mlx.evaluation.arms import name_and_k
-from duomem_mlx.evaluation.results import TABLE_COLUMNS, interval_of_type, table_rows
+from duomem_mlx.evaluation.results import interval_of_type, table_columns, table_rows
 from duomem_mlx.evaluation.statistics import wilson
 from duomem_mlx.report import paper, plots
 from duomem_mlx.report.beside import side_by_side
 from duomem_mlx.report.contents import NONE, Report, Section, Table
-from duomem_mlx.report.figures import difference_cells, model_name, number, rate, rate_of
+from duomem_mlx.report.figures import difference_cells, model_name, number, rate, rate_of, score_cells
 from duomem_mlx.report.footprint import Footprint
 from duomem_mlx.report.reading import Results, tokens_of
 
@@ -62,8 +62,10 @@ def split_of(header: Mapping[str, Any]) -> str:
 
 
 def _arms(results: Results) -> Section:
-    rows = [(row[0], what_is(row[0], results.k), *row[1:]) for row in table_rows({"arms": results.arms})]
-    columns = (TABLE_COLUMNS[0], "what it is", *TABLE_COLUMNS[1:])
+    found = {"arms": results.arms}
+    rows = [(row[0], what_is(row[0], results.k), *row[1:]) for row in table_rows(found)]
+    first, *others = table_columns(found)
+    columns = (first, "what it is", *others)
     note = (
         f"In the mean of steps a game that was not won counts {results.max_steps}. Seconds and tokens are means a "
         "game; “better than base” holds where p of exact McNemar's test on the same games is below 0.05."
@@ -213,12 +215,13 @@ def _paired(results: Results) -> Section | None:
                 f"beyond the sum of what each gives alone, on the {found['games']} games that all four arms played."
             )
             continue
-        rows.append((*name.split(" against ", 1), *difference_cells(found)))
+        rows.append((*name.split(" against ", 1), *difference_cells(found), *score_cells(found)))
     if not rows:
         return None
-    columns = ("first", "second", "games", "first alone won", "second alone won", "difference, points [95%]", "p")
+    columns = ["first", "second", "games", "first alone won", "second alone won", "difference, points [95%]", "p"]
+    columns += ["difference of mean score [95%]"] if len(rows[0]) > len(columns) else []
     return Section(
-        "paired", "Paired comparisons", tuple(text), (Table("Arms on the same games", columns, tuple(rows)),)
+        "paired", "Paired comparisons", tuple(text), (Table("Arms on the same games", tuple(columns), tuple(rows)),)
     )
 
 

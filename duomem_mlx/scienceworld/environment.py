@@ -3,6 +3,7 @@
 import weakref
 from collections.abc import Sequence
 
+from duomem_mlx.environment import Origin
 from duomem_mlx.errors import UsageError
 from duomem_mlx.scienceworld import tasks, wording
 from duomem_mlx.scienceworld.gold import readable
@@ -124,7 +125,8 @@ class ScienceWorld:
     A task's id is TASK/VARIATION: the same on every machine.
     """
 
-    name = "scienceworld"
+    name, splits = "scienceworld", tasks.SPLITS
+    origin = Origin("ScienceWorld", "https://github.com/allenai/ScienceWorld", "Apache-2.0")
     instructions = INSTRUCTIONS
 
     def __init__(self) -> None:
