@@ -47,7 +47,7 @@ fi
 
 stage "3/5  they train an adapter"
 "$duomem" train "$out/teach/trajectories.jsonl" --env scienceworld --memories "$out/memories" --k 2 \
-  --batch-size 4 --epochs 1 ${plan:+--plan} --out "$out/adapter"
+  --batch-size 2 --epochs 1 ${plan:+--plan} --out "$out/adapter"
 [ -z "$plan" ] || exit 0
 
 stage "4/5  four arms play test variations"

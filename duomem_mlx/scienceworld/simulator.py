@@ -66,7 +66,11 @@ class Simulator:
                     redirect_stderr=said,
                 )
                 parameters = GatewayParameters(
-                    port=port, auth_token=token, auto_field=True, read_timeout=ANSWER_SECONDS
+                    port=port,
+                    auth_token=token,
+                    auto_field=True,
+                    read_timeout=ANSWER_SECONDS,
+                    enable_memory_management=False,  # else garbage collection talks to processes that are gone
                 )
                 self._gateway = JavaGateway(gateway_parameters=parameters, java_process=self._process)
                 self._world: Any = self._gateway.jvm.scienceworld.runtime.pythonapi.PythonInterface()
