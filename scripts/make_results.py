@@ -2,7 +2,7 @@
 
     python scripts/make_results.py [SUMMARY]
 
-SUMMARY (a summary.json) is copied to docs/results/small.json first; without one the table is made from that copy.
+SUMMARY (a summary.json) is copied to docs/results/valid_seen.json first; without one the table is made from that copy.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 from duomem_mlx.evaluation.results import interval
 
 ROOT = Path(__file__).parent.parent
-KEPT = ROOT / "docs" / "results" / "small.json"
+KEPT = ROOT / "docs" / "results" / "valid_seen.json"
 BEGIN, END = "<!-- results: scripts/make_results.py -->", "<!-- end of results -->"
 WHAT = {
     "base": "the student as it is",

@@ -40,12 +40,13 @@ stage "1/4  the teacher plays training games"
 
 stage "2/4  its successes become memories"
 if [ ! -f "$out/memories/bank.json" ]; then
-  [ -d "$out/bank" ] || "$duomem" memories build "$out/teach/trajectories.jsonl" --out "$out/bank"
+  [ -d "$out/bank" ] || "$duomem" memories build "$out/teach/trajectories.jsonl" --thin 1 --out "$out/bank"
   "$duomem" memories export "$out/bank" --out "$out/memories"
 fi
 
 stage "3/4  its successes train an adapter"
-"$duomem" train "$out/teach/trajectories.jsonl" --memories "$out/memories" --k 2 --batch-size 4 --half --out "$out/adapter"
+"$duomem" train "$out/teach/trajectories.jsonl" --memories "$out/memories" --k 2 --batch-size 4 --held-out 0.03 \
+  --half --out "$out/adapter"
 
 stage "4/4  four arms play valid_seen"
 "$duomem" evaluate --games valid_seen ${small:+--limit 24} --batch-size 24 \

@@ -78,7 +78,7 @@ def test_installed_in_an_empty_folder_it_plays_with_its_own_adapter_and_memories
     assert "No adapter" not in played.stderr
     assert "No memories" not in played.stderr
     record = json.loads(played.stdout)
-    assert len(record["memories"]) == 4
+    assert len(record["memories"]) == 2
     assert len(record["steps"]) == 1
 
 

@@ -19,6 +19,7 @@ from duomem_mlx.training.settings import TrainSettings
 
 GPU_TOKENS = 4096  # of a micro-batch; on a CPU rows together gain nothing over rows one by one
 GPU_CACHE = 8  # freed buffers may take an eighth of the budget there
+WIDER = 1.3  # the next width of the ladder may take so many times what the last two let expect
 LADDER = (32, 64, 128, 256, 512, 1024)  # tokens of the rows that are tried
 FEW, MORE = 8, 64  # supervised tokens of a trial
 CPU_TRIAL = 2.5e11  # parameters · tokens of a trial there, at most: some seconds. No clock, so that means do not vary
@@ -219,7 +220,7 @@ def _tried(lanes: Lanes, model: Any, longest: Row, again: bool, room: int | None
     found: list[tuple[int, int, float]] = []  # width, bytes, seconds
     for width in widths:
         found.append((width, *_measured(lanes, model, [_trial(longest, width, FEW, again)])))
-        if room is not None and len(found) > 2 and 4 * found[-1][1] > room:
+        if room is not None and len(found) > 2 and found[-1][1] ** 2 / max(1, found[-2][1]) > room / WIDER:
             break
     width, *few = found[-2:][0]
     more = _measured(lanes, model, [_trial(longest, width, MORE, again)])

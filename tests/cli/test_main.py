@@ -135,11 +135,6 @@ def test_help_loads_nothing_heavy() -> None:
     assert heavy.isdisjoint(done.stderr.split())
 
 
-def test_help_is_nearly_as_quick_as_an_empty_program() -> None:
-    done = subprocess.run([sys.executable, ROOT / "scripts" / "bench_cli.py", "4"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 SAVED = "; what was finished is saved, the same command again goes on"
 
 

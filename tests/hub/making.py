@@ -10,7 +10,7 @@ from tests.student.test_models import save_adapter, save_base
 
 BASE = "acme/tiny"  # what the tiny base is called on the Hub
 TASKS = ("put some box on dresser", "cool some egg and put it on table", "look at cd under the desklamp")
-SMALL = Path(__file__).parent.parent.parent / "docs" / "results" / "small.json"
+SMALL = Path(__file__).parent / "summary.json"
 
 
 def make_parts(folder: Path) -> Path:

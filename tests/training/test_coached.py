@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from duomem_mlx.guarded import WorldBroke
 from duomem_mlx.household.environment import household
 from duomem_mlx.household.teacher.search import SearchTeacher
 from duomem_mlx.prompt import Reply
@@ -93,7 +94,7 @@ def test_a_game_that_breaks_is_lost_with_its_reason(student: list[str]) -> None:
     coached.reset()
     coached.step("walk")
     if len(student) == 2:
-        with pytest.raises(RuntimeError):
+        with pytest.raises(WorldBroke):
             coached.step("walk")
     coached.finish(30)
     one = coached.trajectory(WORLD, "tiny", 1.0)

@@ -31,13 +31,21 @@ def model():
     return found
 
 
+@pytest.fixture(scope="module")
+def deep():
+    """One in which checkpointing saves much, so that there is room for trials with long rows."""
+    found = made.model("qwen3", blocks=48)
+    add_lora(found, 4, 2.0, 0.0, (), -1, 0)
+    return found
+
+
 @pytest.fixture
-def ram_for(model, monkeypatch):
+def ram_for(deep, monkeypatch):
     """The budget that leaves so much room for rows, on a machine where this process takes nothing but its arrays."""
     monkeypatch.setattr(machine, "resident_bytes", mx.get_active_memory)
 
     def ram(room):
-        bare = probe._without_costs(model, TrainSettings(ram=2**30))
+        bare = probe._without_costs(deep, TrainSettings(ram=2**30))
         return int(2**30 - bare.room + room)
 
     return ram
@@ -57,22 +65,22 @@ def test_short_trials_say_what_long_rows_take(model):
     assert set(trials) == {False}
 
 
-def test_long_rows_are_checkpointed_where_room_is_short_and_refused_where_there_is_none(model, ram_for):
+def test_long_rows_are_checkpointed_where_room_is_short_and_refused_where_there_is_none(deep, ram_for):
     plain, again = (
-        probe.resolve(model, ROWS, TrainSettings(grad_checkpoint=how))[0].batches(ROWS) for how in (False, True)
+        probe.resolve(deep, ROWS, TrainSettings(grad_checkpoint=how))[0].batches(ROWS) for how in (False, True)
     )
     between = (plain[0].bytes + again[0].bytes) // 2
-    means, trials = probe.resolve(model, ROWS, TrainSettings(ram=ram_for(between)))
+    means, trials = probe.resolve(deep, ROWS, TrainSettings(ram=ram_for(between)))
     assert [batch.again for batch in means.batches(ROWS)] == [True, False, False, False, False]
     assert set(trials) == {False, True}
     with pytest.raises(DuomemError, match=r"does not fit .* long of 1300 tokens .*--ram .*leave out --no-grad"):
-        probe.resolve(model, ROWS, TrainSettings(ram=ram_for(between), grad_checkpoint=False))
+        probe.resolve(deep, ROWS, TrainSettings(ram=ram_for(between), grad_checkpoint=False))
     with pytest.raises(DuomemError, match=r"does not fit .*--max-seq-length (\d+)") as refused:
-        probe.resolve(model, ROWS, TrainSettings(ram=ram_for(again[0].bytes // 2)))
+        probe.resolve(deep, ROWS, TrainSettings(ram=ram_for(again[0].bytes // 2)))
     shorter = int(str(refused.value).split("--max-seq-length ")[1].split(".")[0].split(",")[0])
     assert 200 < shorter < 1300
     with pytest.raises(DuomemError, match=r"beside model and optimizer there are 0\.0"):
-        probe.resolve(model, ROWS, TrainSettings(ram=1))
+        probe.resolve(deep, ROWS, TrainSettings(ram=1))
 
 
 def test_the_budget_that_is_advised_is_enough(model):

@@ -258,7 +258,7 @@ def test_a_reader_that_sleeps_holds_nobody_up() -> None:
     with tiny_server(replace(LIMITS, parallel=2, answer_tokens=1500)) as (url, made):
         sleepers = [sent(url, stream=True, temperature=1) for _ in range(2)]
         assert ask(url, max_tokens=5).choices[0].message.content == made.greedy(HELLO, 5)
-        until(lambda: made.worker.busy == 0)
+        until(lambda: made.worker.busy == 0, 60)
         for connection in sleepers:
             parts = b""
             while b"[DONE]" not in parts:
@@ -276,7 +276,7 @@ def test_an_answer_that_breaks_off_breaks_no_other(monkeypatch: pytest.MonkeyPat
             return tokens(messages, examples)
 
         monkeypatch.setattr(
-            type(made.prompts), "tokens", lambda self, messages, examples, offered: some(messages, examples)
+            type(made.prompts), "tokens", lambda self, messages, examples, offered=None: some(messages, examples)
         )
         with pytest.raises(openai.InternalServerError, match="RuntimeError \\(no such thing\\)"):
             ask(url, [{"role": "user", "content": "break"}])
