@@ -30,7 +30,14 @@ ShowRows = Annotated[
     int, typer.Option("--show-rows", min=0, metavar="N", help="Print N rows, what is trained marked, and stop.")
 ]
 Iters = Annotated[int | None, typer.Option("--iters", metavar="N", help="Steps [default: what the epochs hold].")]
-Epochs = Annotated[int | None, typer.Option("--epochs", metavar="N", help="Passes over the trajectories [default: 1].")]
+Epochs = Annotated[
+    int | None,
+    typer.Option(
+        "--epochs",
+        metavar="N",
+        help="Passes over the trajectories; 0: on-policy rounds alone, from --adapter [default: 1].",
+    ),
+]
 BatchSize = Annotated[int | None, typer.Option("--batch-size", metavar="N", help="Rows a step [default: 8].")]
 Rate = Annotated[
     float | None, typer.Option("--learning-rate", metavar="RATE", help="Its highest value [default: 0.001].")
@@ -156,6 +163,7 @@ def train(
     from duomem_mlx.student.machine import size_in_bytes
     from duomem_mlx.tools import runs
     from duomem_mlx.training.fit import OUTPUTS, is_finished
+    from duomem_mlx.training.on_policy import copy_adapter
     from duomem_mlx.training.ranks import heed_launcher, here
     from duomem_mlx.training.settings import names_in
 
@@ -201,6 +209,12 @@ def train(
         wiring.may_play(environment, allow_side_effects)
     if rounds is not None and ranks.count > 1:
         raise UsageError("On-policy rounds are played by one process.", "Leave out mlx.launch, or --on-policy.")
+    if settings.epochs == 0 and (begin is None or rounds is None):
+        raise UsageError(
+            "--epochs 0 trains on no trajectory.", "Add --adapter ID and --on-policy ROUNDS, or leave it out."
+        )
+    if settings.epochs == 0 and (show_rows or plan):
+        raise UsageError("Before rounds are played there are no rows of theirs.", "Leave --show-rows and --plan out.")
     chosen = successes(trajectories, environment)
     bank = wiring.open_bank(memories, environment, model) if settings.k else None
     if bank is None:
@@ -261,7 +275,10 @@ def train(
         if rounds is None or folder is None or first is None:
             training.train_in(folder, student, prepared, settings, until)
         else:
-            if not (folder.begun and is_finished(first.path)):
+            if settings.epochs == 0 and begin is not None:
+                folder.claim()
+                copy_adapter(begin, first.path)
+            elif not (folder.begun and is_finished(first.path)):
                 training.train_in(first, student, prepared, settings, until, folder.claim)
             games = course.games_to_play(chosen, settings, environment)
             with alone_in(folder.path):

@@ -114,12 +114,12 @@ def go_round(
             played_games = list(read_trajectories(here / PLAYED))
             prepared = lessons(played_games, number, course.writer(student), course)
             if prepared is None:
-                _copy_adapter(before, here)
+                copy_adapter(before, here)
             else:
                 rate = course.settings.learning_rate * course.rounds.rate
                 fit(here, student, prepared, replace(course.settings, learning_rate=rate, epochs=1, iters=None))
     newest = max(number for number, place in enumerate(places) if (place / RECORD).is_file())
-    _copy_adapter(places[newest], folder)
+    copy_adapter(places[newest], folder)
 
 
 def lessons(played: Sequence[Trajectory], number: int, writer: Writer, course: Course) -> Prepared | None:
@@ -199,7 +199,8 @@ def _draw(seed: int, number: int, game: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}:{number}:{game}:patience".encode()).digest()[:8], "big")
 
 
-def _copy_adapter(before: Path, after: Path) -> None:
+def copy_adapter(before: Path, after: Path) -> None:
+    """The adapter in a folder, into another."""
     for name in (CONFIG, WEIGHTS, RECORD):  # the record last: where it is, all are
         with replacing(after / name) as part:
             shutil.copyfile(before / name, part)

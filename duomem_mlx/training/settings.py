@@ -45,14 +45,14 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         """Raises UsageError naming the first setting that makes no sense."""
-        at_least_one = ("batch_size", "epochs", "eval_every", "save_every", "max_seq_length")
+        at_least_one = ("batch_size", "eval_every", "save_every", "max_seq_length")
         for name in at_least_one:
             if getattr(self, name) < 1:
                 raise _senseless(name, getattr(self, name), "at least 1")
         for name in ("rank", "iters", "ram"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise _senseless(name, getattr(self, name), "at least 1")
-        for name in ("k", "warmup_steps", "weight_decay", "patience"):
+        for name in ("k", "epochs", "warmup_steps", "weight_decay", "patience"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise _senseless(name, getattr(self, name), "at least 0")
         for name in ("learning_rate", "scale", "max_grad_norm"):

@@ -132,6 +132,24 @@ def test_training_goes_on_from_an_adapter(base, taught, tmp_path, capsys):
     assert "keeps its own rank" in capsys.readouterr().err
 
 
+def test_rounds_alone_begin_from_the_adapter_as_it_is(base, taught, tmp_path, capsys):
+    first, run = tmp_path / "first", tmp_path / "run"
+    assert train(base, taught, "--rank", 2, "--iters", 9, "--out", first) == 0
+    rounds = ("--on-policy", 1, "--on-policy-games", 5)
+    assert train(base, taught, "--adapter", first, "--epochs", 0, *rounds, "--out", run) == 0
+    for name in ADAPTER:
+        if name != "metrics.jsonl":
+            assert (run / "rounds" / "0" / name).read_bytes() == (first / name).read_bytes()
+    assert len(list(read_trajectories(run / "rounds" / "1"))) == 5
+    made = (run / "adapters.safetensors").read_bytes()
+    assert train(base, taught, "--adapter", first, "--epochs", 0, *rounds, "--out", run) == 0
+    assert "is finished" in capsys.readouterr().err
+    assert (run / "adapters.safetensors").read_bytes() == made
+    for words in (["--adapter", first], rounds, ["--adapter", first, *rounds, "--plan"]):
+        assert train(base, taught, *words, "--epochs", 0, "--out", tmp_path / "none") == 2
+        assert not (tmp_path / "none").exists()
+
+
 def test_an_adapter_of_another_base_is_refused(base, taught, tmp_path, capsys):
     other = made.save_base(tmp_path / "other", "qwen3")
     assert train(base, taught, "--rank", 2, "--iters", 1, "--out", tmp_path / "first") == 0
