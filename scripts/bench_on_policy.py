@@ -1,6 +1,6 @@
 """On-policy rounds against plain imitation at equal training tokens, from one starting adapter, on held-out games.
 
-    python scripts/bench_on_policy.py FOLDER --trajectories TEACH [--begin ADAPTER --first 800] [--games 96]
+    python scripts/bench_on_policy.py FOLDER --trajectories TEACH --begin ADAPTER [--first 800] [--games 96]
         [--rounds 2] [--rate 0.5] [--evaluate 100] [--minutes M] [--json]
 
 TEACH is what `teach --games train` wrote. The starting adapter was trained on the first `--first` games of that order,
@@ -45,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--trajectories", type=Path, required=True)
-    parser.add_argument("--begin", default="smollm2-135m-alfworld")
+    parser.add_argument("--begin", required=True)
     parser.add_argument("--first", type=int, default=800)
     parser.add_argument("--games", type=int, default=96)
     parser.add_argument("--rounds", type=int, default=2)
