@@ -59,7 +59,7 @@ def bench(
     environment = wiring.open_environment(env, games_dir, "fast")
     several = games.startswith("generated:") and games.count(":") == 1
     tasks = ordered(environment, f"{games}:{limit}" if several else games, limit) if limit else []
-    folder = wiring.adapter_path(adapter, model)
+    folder = wiring.adapter_path(adapter, model, environment)
     k = usual_k(folder) if k is None else k
     bank = wiring.open_bank(memories, environment, model) if k and tasks else None
     colds = cold_calls(model, adapter, memories, prompt_style) if cold_start else {}

@@ -102,7 +102,7 @@ def evaluate(
     environment = wiring.open_environment(env, games_dir, engine)
     wiring.may_play(environment, allow_side_effects)
     tasks = ordered(environment, games, limit)
-    folder, by_seed = seeds.adapters_of(adapter, model)
+    folder, by_seed = seeds.adapters_of(adapter, model, environment)
     ks = parse_ks(str(usual_k(folder)) if k is None else k)
     bank = wiring.open_bank(memories, environment, model)
     own_bank = None if own_memories is None else wiring.open_bank(own_memories, environment, model)

@@ -84,7 +84,7 @@ def run(
         raise UsageError(f"--number is {number}, but {games!r} holds {len(tasks)} games.", "Name a smaller one.")
     game = guarded(environment.open(tasks[number - 1]))
     parts.done("game")
-    folder = wiring.adapter_path(adapter, model)
+    folder = wiring.adapter_path(adapter, model, environment)
     k = usual_k(folder) if k is None else k
     bank = wiring.open_bank(memories, environment, model) if k else None
     learning = None if learn is None else writers.learning(environment, learn)

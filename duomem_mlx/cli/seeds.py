@@ -8,6 +8,7 @@ import typer
 
 from duomem_mlx.cli import wiring
 from duomem_mlx.cli.output import say
+from duomem_mlx.environment import Environment
 
 Adapters = Annotated[
     list[str] | None,
@@ -21,14 +22,16 @@ Adapters = Annotated[
 ]
 
 
-def adapters_of(names: list[str] | None, model: str | None) -> tuple[Path | None, dict[int, Path]]:
+def adapters_of(
+    names: list[str] | None, model: str | None, environment: Environment
+) -> tuple[Path | None, dict[int, Path]]:
     """The adapter's folder, and where several are named all of them by training seed, the first being that of the
     least. Raises UsageError when one is for another base, or the seeds do not tell them apart."""
     from duomem_mlx.errors import UsageError
     from duomem_mlx.student.adapters import record
 
     if names is None or len(names) == 1:
-        folder = wiring.adapter_path(names[0] if names else None, model)
+        folder = wiring.adapter_path(names[0] if names else None, model, environment)
         if folder is not None and names:
             _refuse_other_base(folder, model)
         return folder, {}

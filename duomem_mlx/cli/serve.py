@@ -100,7 +100,7 @@ def serve(
         raise UsageError("--api-key-env is for --upstream.", "Leave it out, or name the server with --upstream.")
     environment = wiring.open_environment(env, None, "fast")
     sock = listen(host, port)
-    folder = None if upstream else wiring.adapter_path(adapter, model)
+    folder = None if upstream else wiring.adapter_path(adapter, model, environment)
     k = usual_k(folder) if k is None else k
     bank = wiring.open_bank(memories, environment, model) if k else None
     behind: Behind

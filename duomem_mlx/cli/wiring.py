@@ -45,8 +45,9 @@ def may_play(environment: Environment, allowed: bool) -> None:
         )
 
 
-def adapter_path(name: str | None, model: str | None) -> Path | None:
-    """The adapter's folder: what the user named, else the shipped one where the model is of its base."""
+def adapter_path(name: str | None, model: str | None, environment: Environment | None = None) -> Path | None:
+    """The adapter's folder: what the user named, else the shipped one where the model is of its base and the
+    environment, if there is one, the household, which it was taught."""
     from duomem_mlx.paths import shipped
     from duomem_mlx.student.agent import adapter_folder
 
@@ -54,6 +55,9 @@ def adapter_path(name: str | None, model: str | None) -> Path | None:
         return None
     if name is not None:
         return adapter_folder(name)
+    if environment is not None and environment.name != HOUSEHOLD:
+        say(f"No adapter: none was named and none is shipped for {environment.name}.")
+        return None
     if model is not None and has_one_fused(model):
         say(f"No adapter: {model} has one fused into it.")
         return None

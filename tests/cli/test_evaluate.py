@@ -131,3 +131,14 @@ def test_other_weights_are_told_once_and_the_teachers_are_in_the_results(call, w
     assert status == 0
     assert err.count("trained on other weights of the same base") == 1
     assert json.loads(out)["teachers"] == ["search", "somebody"]
+
+
+def test_the_shipped_adapter_is_for_the_world_it_was_taught_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    from duomem_mlx.cli import wiring
+    from duomem_mlx.household.environment import household
+
+    from ..training.guided import Guided
+
+    assert wiring.adapter_path(None, None, household()) is not None
+    assert wiring.adapter_path(None, None, Guided()) is None
+    assert f"none is shipped for {Guided().name}" in capsys.readouterr().err
