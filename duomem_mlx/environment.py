@@ -15,6 +15,7 @@ ENTRY_POINTS = "duomem_mlx.environments"
 DEFAULT = "household"  # what is played unless a call names another
 OFFERED = ("name", "instructions", "tasks", "open")
 SEE = "docs/environments.md says what an environment offers."
+LONGEST_TOLD = 200  # characters of what an exception says
 
 
 @runtime_checkable
@@ -138,9 +139,12 @@ def _factory(spec: str) -> Callable[..., Environment]:
 
 
 def told(error: BaseException) -> str:
-    """An exception on one line: its kind, and its first line where it has one."""
+    """An exception on one line that can be printed and kept: its kind, and of its first line what is not too long."""
     said = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {said[0].rstrip('.')}" if said else type(error).__name__
+    if not said:
+        return type(error).__name__
+    line = said[0].encode(errors="backslashreplace").decode().rstrip(".")
+    return f"{type(error).__name__}: {line if len(line) <= LONGEST_TOLD else line[:LONGEST_TOLD] + '…'}"
 
 
 def _not_made(spec: str, error: Exception) -> DuomemError:

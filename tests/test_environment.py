@@ -100,3 +100,12 @@ def test_an_option_the_world_does_not_take_is_told() -> None:
 def test_an_empty_split_is_told() -> None:
     with pytest.raises(UsageError, match="holds no games"):
         ordered(Corridor(), "test")
+
+
+def test_what_an_exception_says_can_be_printed_and_kept() -> None:
+    from duomem_mlx.environment import told
+
+    assert told(OSError("gone.\nMore.")) == "OSError: gone"
+    assert told(OSError("half \ud800")) == r"OSError: half \ud800"
+    assert told(OSError("x" * 1_000_000)) == f"OSError: {'x' * 200}…"
+    assert told(ValueError()) == "ValueError"
