@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from duomem_mlx.environment import Environment, Game, told
@@ -77,7 +78,8 @@ class Guarded:
     def _judge(self) -> None:
         done, won = self._asked("its verdict", lambda: (self._game.done, self._game.won))
         for name, value in (("done", done), ("won", won)):
-            self._must(value in (True, False), f"its `{name}` is {_short(value)}, neither true nor false")
+            said = self._asked(f"its `{name}`", partial(_is_verdict, value))
+            self._must(said, f"its `{name}` is {_short(value)}, neither true nor false")
         score = self._asked("its `score`", lambda: float(self._game.score))
         self._must(math.isfinite(score) and 0 <= score <= 1, f"its `score` is {score}, not between 0 and 1")
         self._score = score
@@ -121,6 +123,10 @@ def guarded(game: Game) -> Game:
 
 def _raised(where: str, error: BaseException) -> WorldBroke:
     return WorldBroke(f"The world broke the game off: {where} raised {told(error)}.")
+
+
+def _is_verdict(value: object) -> bool:
+    return bool(value in (True, False))  # of an array of several this raises
 
 
 def _is_unicode(text: str) -> bool:

@@ -53,7 +53,8 @@ stage "3/5  they train an adapter"
 stage "4/5  four arms play test variations"
 "$duomem" evaluate --env scienceworld --games test:short:5 --max-steps 30 --batch-size 12 --k 2 \
   --arm base --arm memories --arm adapter --arm duomem \
-  --adapter "$out/adapter" --memories "$out/memories" --out "$out/results"
+  --adapter "$out/adapter" --memories "$out/memories" --out "$out/results" ||
+  say "Not all games went well, see above; the report is of what there is."
 
 stage "5/5  the report"
 "$duomem" report "$out/results"

@@ -113,3 +113,15 @@ def test_ctrl_c_is_the_users() -> None:
     played.reset()
     with pytest.raises(KeyboardInterrupt):
         played.step("walk")
+
+
+def test_a_verdict_that_cannot_be_asked_is_told() -> None:
+    import numpy as np
+
+    class Several(Corridor):
+        done = np.array([True, False])
+
+    played = guarded(Several("train/3"))
+    with pytest.raises(WorldBroke, match="its `done` raised ValueError"):
+        played.reset()
+    assert (played.done, played.won) == (True, False)

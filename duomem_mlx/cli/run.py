@@ -68,7 +68,7 @@ def run(
     parts = Parts()
     from duomem_mlx.environment import ordered
     from duomem_mlx.errors import UsageError
-    from duomem_mlx.guarded import guarded
+    from duomem_mlx.guarded import open_game
     from duomem_mlx.memory.why import reasons
     from duomem_mlx.student.adapters import usual_k
     from duomem_mlx.student.agent import question_of
@@ -82,7 +82,7 @@ def run(
     tasks = ordered(environment, games)
     if number > len(tasks):
         raise UsageError(f"--number is {number}, but {games!r} holds {len(tasks)} games.", "Name a smaller one.")
-    game = guarded(environment.open(tasks[number - 1]))
+    game = open_game(environment, tasks[number - 1])
     parts.done("game")
     folder = wiring.adapter_path(adapter, model, environment)
     k = usual_k(folder) if k is None else k
@@ -108,7 +108,7 @@ def run(
     try:
         for title, with_adapter, with_memories in chosen:
             if arms:  # the first one's is open
-                game = guarded(environment.open(tasks[number - 1]))
+                game = open_game(environment, tasks[number - 1])
             adapted, recalls_from = folder if with_adapter else None, bank if with_memories else None
             agent = wiring.agent(environment, model, adapted, recalls_from, k, style, settings)
             parts.done("student")

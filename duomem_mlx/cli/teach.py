@@ -185,7 +185,9 @@ def teach(
         looked = output.call("trajectories", "stats", folder)
         output.hint(f"{looked}   (these games are for evaluation: do not train on them)")
     else:
-        output.hint(f"{output.call('memories', 'build', folder)}   or   {output.call('train', folder)}")
+        world = {"--env": None if env == wiring.HOUSEHOLD else env}
+        build, train = output.call("memories", "build", folder, named=world), output.call("train", folder, named=world)
+        output.hint(f"{build}   or   {train}")
 
 
 def searcher(environment: "Environment", seed: int, max_steps: int) -> "Play":

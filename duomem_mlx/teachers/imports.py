@@ -2,12 +2,13 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from duomem_mlx.environment import Environment
-from duomem_mlx.guarded import guarded
+from duomem_mlx.guarded import WorldBroke, open_game
 from duomem_mlx.teachers.record import attempt
 from duomem_mlx.teachers.scripted import ScriptedTeacher
 from duomem_mlx.teachers.transcripts import NO_ACTION, Said, Transcript, Turn, read_transcripts, task_told, turns_of
@@ -92,8 +93,9 @@ class GamesAtHand:
     def _look_at_all(self) -> dict[str, list[tuple[str, str]]]:
         found: dict[str, list[tuple[str, str]]] = defaultdict(list)
         for number, task_id in enumerate(self._tasks, 1):
-            game = self.environment.open(task_id)
-            found[_words(game.task)].append((task_id, _body(game.reset(), game.task)))
+            game = open_game(self.environment, task_id)
+            with suppress(WorldBroke):  # one that cannot be begun is nobody's game
+                found[_words(game.task)].append((task_id, _body(game.reset(), game.task)))
             self._advance(number)
         return dict(found)
 
@@ -132,7 +134,7 @@ def replayed(transcript: Transcript, games: GamesAtHand) -> Trajectory | str:
     reason = NO_GAME
     for game in games.candidates(transcript):
         try:
-            world = guarded(games.environment.open(game))
+            world = open_game(games.environment, game)
             turns = turns_of(_from_opening(transcript.said, world.task, world.reset()))
             ends = set[str]()
             for actions in _spellings(games.environment, turns):

@@ -162,3 +162,14 @@ def test_files_as_nobody_should_write_them(tmp_path: Path, count: int) -> None:
     outcomes = fuzz_import(count, 1, tmp_path)
     assert sum(outcomes.values()) == count
     assert min(outcomes["kept"], outcomes["left out"]) > count / 20
+
+
+def test_a_game_that_cannot_be_opened_stops_no_import(tmp_path: Path) -> None:
+    class OneGone(Corridors):
+        def open(self, task_id: str) -> Any:
+            if task_id == "train/gone":
+                raise OSError("gone")
+            return super().open(task_id)
+
+    at_hand = GamesAtHand(OneGone(), ["train/gone", "train/1"])
+    assert [id_ for games in at_hand._look_at_all().values() for id_, _ in games] == ["train/1"]
