@@ -13,6 +13,7 @@ from duomem_mlx.errors import DuomemError, UsageError
 
 ENTRY_POINTS = "duomem_mlx.environments"
 DEFAULT = "household"  # what is played unless a call names another
+OWN_TEACHER = "search"  # an environment's own teacher, as trajectories, memories and adapters name it
 OFFERED = ("name", "instructions", "tasks", "open")
 SEE = "docs/environments.md says what an environment offers."
 LONGEST_TOLD = 200  # characters of what an exception says

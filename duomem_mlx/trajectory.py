@@ -13,6 +13,7 @@ from duomem_mlx.paths import append_json, read_json
 
 # 2: steps that say what was wanted instead; 3: runs with tools. What has neither is written as 1, for older readers.
 FORMAT = 3
+UNKNOWN_TEACHER = "unknown"
 ENDS = ("won", "lost", "steps", "context", "environment")
 
 
@@ -54,8 +55,9 @@ class Trajectory:
 
     @property
     def taught_by(self) -> str:
-        """Who played it: the model's name, else the kind of teacher."""
-        return str(self.teacher.get("model") or self.teacher.get("kind") or "unknown")
+        """Who taught in it: the model's name, else who read along while a student played, else the kind of teacher."""
+        named = (self.teacher.get(key) for key in ("model", "coach", "kind"))
+        return str(next(filter(None, named), UNKNOWN_TEACHER))
 
     @property
     def actions(self) -> tuple[str, ...]:

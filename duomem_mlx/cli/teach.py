@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from duomem_mlx.cli import machine, options, output, remote, wiring
+from duomem_mlx.environment import OWN_TEACHER
 
 if TYPE_CHECKING:
     from duomem_mlx.environment import Environment
     from duomem_mlx.teachers.course import Play
 
-SEARCH, GOLD = "search", "gold"
+SEARCH, GOLD = OWN_TEACHER, "gold"
 REMOTE_ONLY = ("plan", "model", "batch_size", "temp", "max_tokens", "keep_thoughts", "max_total_tokens", "max_hours")
 ATTEMPTS = 5  # at a game, for each solution that is wanted
 GOLD_ATTEMPTS = 2

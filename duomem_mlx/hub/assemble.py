@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from duomem_mlx.environment import DEFAULT, origin_of
+from duomem_mlx.environment import DEFAULT, OWN_TEACHER, origin_of
 from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.hub import bundle
-from duomem_mlx.hub.card import SEARCH, SEARCH_WORDS, About, make_card
+from duomem_mlx.hub.card import SEARCH_WORDS, About, make_card
 from duomem_mlx.hub.leaks import refuse_leaks
 from duomem_mlx.memory.bank import Bank
 from duomem_mlx.models_on_disk import KNOWN, Known, known_by
 from duomem_mlx.paths import HUB_ID, disk_faults, read_json, write_json
 from duomem_mlx.student import adapters
+from duomem_mlx.student.models import fingerprint_on_disk
+from duomem_mlx.trajectory import UNKNOWN_TEACHER
 
 MOST_HEADER_BYTES = 100 << 20  # of a safetensors file, as its own reader has it
 
@@ -40,13 +42,8 @@ def assemble(
     """
     adapters.check_files(adapter)
     summary = {} if results is None else _read_results(results, adapter, bank)
-    record = adapters.record(adapter)
-    base, known = _base(said.base, summary, record)
-    with disk_faults(folder):
-        for name in bundle.ADAPTER:
-            if not (adapter / name).is_file():
-                raise UsageError(f"{adapter} has no {name}, by which others would know its base.", "Train it here.")
-            shutil.copyfile(adapter / name, folder / name)
+    base, known = _base(said.base, summary, adapters.record(adapter))
+    record = _copy_adapter(adapter, folder, known.name if known else base)
     if bank is not None:
         bank.export(folder / bundle.MEMORIES)
     if summary:
@@ -64,7 +61,7 @@ def assemble(
         base_license=known.license if known else None,
         model=known.name if known else base,
         license=license_,
-        teachers=_teachers(said.teacher, adapters.taught_by(adapter), bank),
+        teachers=_teachers(said.teacher, adapters.taught_by(adapter), bank, world),
         environment=world,
         origin=origin_of(world),
         adapter=record,
@@ -85,6 +82,31 @@ def assemble(
     bundle.seal(folder, base)
     refuse_leaks(_texts(folder), token)
     return card
+
+
+def _copy_adapter(adapter: Path, folder: Path, model: str) -> dict[str, Any]:
+    """The adapter's files, and what its record says. One of mlx-lm's own trainer has no record: others know its base by
+    what `model` is, and of its configuration, which names folders of this machine, only what opens it goes along."""
+    if fault := bundle.weights_fault(adapter / adapters.WEIGHTS):
+        raise UsageError(f"{adapter / adapters.WEIGHTS} {fault}.", "Publish an adapter of LoRA or DoRA.")
+    plain = not (adapter / adapters.RECORD).is_file()
+    with disk_faults(folder):
+        for name in bundle.ADAPTER:
+            if not (plain and name in (adapters.CONFIG, adapters.RECORD)):
+                shutil.copyfile(adapter / name, folder / name)
+    if plain:
+        config = read_json(adapter / adapters.CONFIG, "adapter config")
+        write_json(folder / adapters.CONFIG, {key: config[key] for key in adapters.READ if key in config})
+        try:
+            base = fingerprint_on_disk(model)
+        except DuomemError:
+            raise UsageError(
+                f"{adapter} has no {adapters.RECORD}, and {model}, by which its base would be known, is not on this "
+                "machine.",
+                f"`hf download {model}`, and publish again.",
+            ) from None
+        write_json(folder / adapters.RECORD, {"format": 1, "base": base})
+    return adapters.record(folder)
 
 
 def _read_results(results: Path, adapter: Path, bank: Bank | None) -> dict[str, Any]:
@@ -117,16 +139,18 @@ def _base(said: str | None, summary: Mapping[str, Any], record: Mapping[str, Any
     return id_, next((other for other in KNOWN.values() if other.hub == id_), None)
 
 
-def _teachers(said: str | None, of_adapter: Sequence[str], bank: Bank | None) -> list[str]:
-    if said is not None:
-        return [SEARCH_WORDS if said == SEARCH else said]
-    found = sorted({*of_adapter, *(memory.source.teacher for memory in bank or ())})
-    if found == [SEARCH]:
+def _teachers(said: str | None, of_adapter: Sequence[str], bank: Bank | None, world: str) -> list[str]:
+    found = sorted({*of_adapter, *(memory.source.teacher for memory in bank or ())}) if said is None else [said]
+    if found == [OWN_TEACHER] and world == DEFAULT:
         return [SEARCH_WORDS]
-    who = f" Adapter and memories name {', '.join(found[:3])}." if found else ""
+    if said not in (None, OWN_TEACHER):
+        return found
+    named = [f"{world}'s own teacher" if name == OWN_TEACHER else name for name in found if name != UNKNOWN_TEACHER]
+    who = f" Adapter and memories name {', '.join(named[:3])}." if named else ""
+    or_search = ", or --teacher search for the search program" if world == DEFAULT else ""
     raise UsageError(
         f"Who taught the student, and under what licence, is not known.{who}",
-        "Say it: --teacher 'NAME (licence)', or --teacher search for the search program.",
+        f"Say it: --teacher 'NAME (licence)'{or_search}.",
     )
 
 

@@ -130,7 +130,8 @@ def check(folder: Path, head: Head) -> list[str]:
             raise broken(name, "is not the file that bundle.json means: size or SHA-256 is another")
         notes.append("Its card was changed after it was published; nothing here is read from it.")
     adapters.check_files(folder)
-    _check_weights(folder / adapters.WEIGHTS)
+    if fault := weights_fault(folder / adapters.WEIGHTS):
+        raise broken(adapters.WEIGHTS, fault)
     if SUMMARY in head.files and not isinstance(read_json(folder / SUMMARY, "summary of results"), dict):
         raise broken(SUMMARY, "is not a JSON object")
     if head.has_memories:
@@ -138,17 +139,18 @@ def check(folder: Path, head: Head) -> list[str]:
     return notes
 
 
-def _check_weights(path: Path) -> None:
-    """safetensors' own reader looks at names, types and places before MLX maps anything."""
+def weights_fault(path: Path) -> str | None:
+    """Why a file holds no adapter's weights. safetensors' own reader looks at names, types and places before MLX maps
+    anything."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="np") as file:
             names = list(file.keys())
     except (SafetensorError, OSError, ValueError) as error:
-        raise broken(path.name, f"is no safetensors file ({str(error).splitlines()[0]})") from None
-    if others := sorted(name for name in names if name.rpartition(".")[2] not in adapters.LEAVES):
-        raise broken(path.name, f"holds {others[0][:80]!r}, which is no part of an adapter")
+        return f"is no safetensors file ({str(error).splitlines()[0]})"
+    others = sorted(name for name in names if name.rpartition(".")[2] not in adapters.LEAVES)
+    return f"holds {others[0][:80]!r}, which is no part of a LoRA adapter" if others else None
 
 
 def _check_bank(folder: Path) -> list[str]:

@@ -9,7 +9,6 @@ from duomem_mlx.environment import Origin
 from duomem_mlx.evaluation.results import interval, table_columns, table_rows
 from duomem_mlx.models_on_disk import KNOWN, STUDENT
 
-SEARCH = "search"  # the environment's own teacher, as trajectories and memories name it
 SEARCH_WORDS = (
     "the search program of duomem-mlx (Apache-2.0), which reads only what the student reads; no language model"
 )

@@ -16,10 +16,12 @@ from mlx.utils import tree_flatten
 from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.models_on_disk import file_sha256
 from duomem_mlx.paths import digest, read_json
+from duomem_mlx.trajectory import UNKNOWN_TEACHER
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapters.safetensors"
 RECORD = "duomem.json"
+READ = ("fine_tune_type", "num_layers", "lora_parameters")  # of CONFIG, to open an adapter; all that ours holds
 USUAL_K = 4
 LEAVES = ("lora_a", "lora_b", "m")  # m: DoRA's magnitudes
 WORDS = {"tokenizer": "the tokenizer is another", "model_type": "it is {theirs}, the model is {ours}"}
@@ -51,10 +53,13 @@ def record(folder: Path) -> dict[str, Any]:
 
 
 def taught_by(adapter: Path | None) -> list[str]:
-    """Who played what the adapter was trained on, as its record has it; empty where that does not say."""
-    data = {} if adapter is None else record(adapter).get("data")
+    """Who taught the adapter, in all the training it had, as its record has it; UNKNOWN_TEACHER alone where that does
+    not say, nobody for no adapter."""
+    if adapter is None:
+        return []
+    data = record(adapter).get("data")
     found = data.get("teachers") if isinstance(data, dict) else None
-    return [str(name) for name in found] if isinstance(found, list) else []
+    return [str(name) for name in found] if found and isinstance(found, list) else [UNKNOWN_TEACHER]
 
 
 def usual_k(adapter: Path | None) -> int:

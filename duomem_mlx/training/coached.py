@@ -2,9 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
-from duomem_mlx.environment import Environment, Game, Teacher
+from duomem_mlx.environment import OWN_TEACHER, Environment, Game, Teacher
 from duomem_mlx.guarded import WorldBroke, guarded
 from duomem_mlx.student.episodes import Turn
 from duomem_mlx.trajectory import Step, Trajectory
@@ -77,7 +76,7 @@ class Coached:
         """What came of it. `teacher` says whose the first steps are."""
         kind: Callable[[str], str] = getattr(environment, "kind", lambda _: "")
         end = "won" if self.won else "environment" if self._broken else "lost" if self._game.done else "steps"
-        record: dict[str, Any] = {"kind": "on-policy", "student": student, "student_steps": self.begun}
+        record = {"kind": "on-policy", "coach": OWN_TEACHER, "student": student, "student_steps": self.begun}
         return Trajectory(
             environment=environment.name,
             game=self.id,

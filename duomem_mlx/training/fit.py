@@ -9,7 +9,7 @@ from typing import Any
 from duomem_mlx import __version__
 from duomem_mlx.errors import UsageError
 from duomem_mlx.paths import digest
-from duomem_mlx.student.adapters import CONFIG, RECORD, WEIGHTS
+from duomem_mlx.student.adapters import CONFIG, RECORD, WEIGHTS, taught_by
 from duomem_mlx.student.models import Student, base_fingerprint
 from duomem_mlx.student.serve.prompts import ChatPrompts
 from duomem_mlx.student.transcript import Writer
@@ -34,7 +34,7 @@ class Prepared:
     held_out: tuple[Row, ...]
     trajectories: int  # trained on
     held_out_trajectories: int
-    teachers: tuple[str, ...] = ()  # who played what is trained on, sorted
+    teachers: tuple[str, ...] = ()  # who taught what is trained on, sorted
 
     def tokens(self, settings: TrainSettings) -> int:
         """Of all rows of all steps."""
@@ -95,8 +95,12 @@ def prepare(
         held_out=rows_of(validating, 0).rows,
         trajectories=len(training),
         held_out_trajectories=len(validating),
-        teachers=tuple(sorted({trajectory.taught_by for trajectory in training})),
+        teachers=teachers_of(training),
     )
+
+
+def teachers_of(trajectories: Sequence[Trajectory]) -> tuple[str, ...]:
+    return tuple(sorted({trajectory.taught_by for trajectory in trajectories}))
 
 
 def add_adapter_layers(student: Student, settings: TrainSettings) -> dict[str, Any]:
@@ -158,7 +162,7 @@ def fit(
         "data": {
             "trajectories": prepared.trajectories,
             "held_out": prepared.held_out_trajectories,
-            **({"teachers": list(prepared.teachers)} if prepared.teachers else {}),
+            "teachers": sorted({*prepared.teachers, *taught_by(student.adapter)}),
             "rows": sum(len(epoch.rows) for epoch in prepared.epochs),
             "tokens": prepared.tokens(settings),
             "hash": digest_rows(prepared.epochs),

@@ -25,7 +25,7 @@ from duomem_mlx.student.episodes import Entry, PlaySettings, play
 from duomem_mlx.student.models import Student
 from duomem_mlx.student.transcript import Writer
 from duomem_mlx.training.coached import Coached, parted
-from duomem_mlx.training.fit import OUTPUTS, Prepared, is_finished
+from duomem_mlx.training.fit import OUTPUTS, Prepared, is_finished, teachers_of
 from duomem_mlx.training.rows import make_epoch, memory_count
 from duomem_mlx.training.settings import TrainSettings
 from duomem_mlx.trajectory import Trajectory, read_trajectories, to_record
@@ -140,7 +140,7 @@ def lessons(played: Sequence[Trajectory], number: int, writer: Writer, course: C
         refused=getattr(course.environment, "refused", None),
         drawn_by=lambda trajectory: trajectory.game,
     )
-    return Prepared((epoch,), (), len(chosen), 0)
+    return Prepared((epoch,), (), len(chosen), 0, teachers_of(chosen))
 
 
 def play_round(file: Path, number: int, games: Sequence[str], student: Student, course: Course) -> Iterator[int]:

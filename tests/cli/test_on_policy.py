@@ -11,7 +11,7 @@ import pytest
 
 from duomem_mlx.cli.main import app, status
 from duomem_mlx.paths import alone_in
-from duomem_mlx.student.adapters import identity
+from duomem_mlx.student.adapters import identity, taught_by
 from duomem_mlx.trajectory import append_trajectory, read_trajectories
 from tests.cli.test_train import ADAPTER, REPO
 from tests.training import guided, made
@@ -119,11 +119,16 @@ def test_training_goes_on_from_an_adapter(base, taught, tmp_path, capsys):
     assert before.keys() == after.keys()
     assert all(mx.allclose(before[name], after[name], atol=1e-6) for name in before)
     assert json.loads((second / "duomem.json").read_text())["begun_from"] == identity(first)
-    # mlx-lm's word for it names the file.
+    assert taught_by(second) == ["guide"]
+    # What nobody knows of the first stays unknown of the second. And mlx-lm's word for it names the file.
+    record = json.loads((first / "duomem.json").read_text())
+    del record["data"]
+    (first / "duomem.json").write_text(json.dumps(record))
     third = tmp_path / "third"
     told = ("--resume-adapter-file", first / "adapters.safetensors", "--iters", 3, "--learning-rate", 1e-9)
     assert train(base, taught, *told, "--out", third) == 0
     assert (third / "adapters.safetensors").read_bytes() == (second / "adapters.safetensors").read_bytes()
+    assert taught_by(third) == ["guide", "unknown"]
     # What decides the outcome decides whether a run is the same.
     capsys.readouterr()
     assert train(base, taught, "--adapter", second, "--iters", 3, "--learning-rate", 1e-9, "--out", third) == 2
@@ -142,6 +147,8 @@ def test_rounds_alone_begin_from_the_adapter_as_it_is(base, taught, tmp_path, ca
             assert (run / "rounds" / "0" / name).read_bytes() == (first / name).read_bytes()
     assert len(list(read_trajectories(run / "rounds" / "1"))) == 5
     made = (run / "adapters.safetensors").read_bytes()
+    assert taught_by(first) == ["guide"]
+    assert taught_by(run) == ["guide", "search"], "the adapter's own and the one who read along"
     assert train(base, taught, "--adapter", first, "--epochs", 0, *rounds, "--out", run) == 0
     assert "is finished" in capsys.readouterr().err
     assert (run / "adapters.safetensors").read_bytes() == made

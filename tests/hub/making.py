@@ -1,6 +1,7 @@
 """A base, an adapter, a bank and results, all of them tiny, and calls of the command line on them."""
 
 import json
+import shutil
 from pathlib import Path
 
 from duomem_mlx.memory.bank import Bank
@@ -18,12 +19,32 @@ def make_parts(folder: Path) -> Path:
     base = save_base(folder / "base")
     adapter = save_adapter(folder / "adapter", str(base))
     record = json.loads((adapter / "duomem.json").read_text())
-    made = {"prompt_style": "compact-1", "data": {"trajectories": 1234, "held_out": 5}, "settings": {"seed": 3}}
+    data = {"trajectories": 1234, "held_out": 5, "teachers": ["search"]}
+    made = {"prompt_style": "compact-1", "data": data, "settings": {"seed": 3}}
     (adapter / "duomem.json").write_text(json.dumps({**record, **made}))
     with Bank.create(folder / "bank", HashingEncoder()) as bank:
         bank.add([memory(task, f"Do it: {task}.") for task in TASKS])
         make_results(folder / "results", adapter, bank)
     return folder
+
+
+def as_mlx_lm_saves(adapter: Path, folder: Path) -> Path:
+    """The adapter as `mlx_lm.lora` leaves one: all that its call was told stands in the configuration, and no more."""
+    folder.mkdir()
+    shutil.copy(adapter / adapters.WEIGHTS, folder)
+    config = json.loads((adapter / adapters.CONFIG).read_text())
+    told = {"model": "/home/me/models/tiny", "data": "/home/me/chats", "adapter_path": str(folder), "iters": 100}
+    (folder / adapters.CONFIG).write_text(json.dumps({**told, **config}))
+    return folder
+
+
+def into_the_hub_s_cache(base: Path, cache: Path) -> Path:
+    """What the Hub's client keeps of BASE once it was fetched."""
+    repo = cache / f"models--{BASE.replace('/', '--')}"
+    commit = "0" * 40
+    (repo / "refs").mkdir(parents=True)
+    (repo / "refs" / "main").write_text(commit)
+    return Path(shutil.copytree(base, repo / "snapshots" / commit))
 
 
 def make_results(folder: Path, adapter: Path, bank: Bank | None) -> Path:

@@ -1,13 +1,19 @@
 """The card: what the Hub wants of it, and that it says what was measured."""
 
 import json
+import shutil
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
 
+from duomem_mlx.errors import UsageError
 from duomem_mlx.hub.assemble import Said, assemble
 from duomem_mlx.memory.bank import Bank
 from tests.hub import making, server
+from tests.memory.hashing import HashingEncoder, memory
 
 REPO = f"{server.USER}/tiny-alfworld"
 
@@ -106,3 +112,26 @@ def test_results_that_are_not_whole_are_told(call, parts, tmp_path, arms) -> Non
     found, _, err = call(*words)
     assert found in ((0, 1) if arms == {} else (1,)), err
     assert arms == {} or "No card can be made of these results" in err
+
+
+@pytest.mark.parametrize(
+    ("teachers", "world", "said"),
+    [
+        (["search"], "household", None),
+        ([], "household", "--teacher search"),
+        (["acme/big", "search"], "household", "name acme/big, household's own teacher"),
+        (["search"], "shelves", "name shelves's own teacher"),
+    ],
+)
+def test_who_taught_is_known_or_asked_for(parts, tmp_path, teachers, world, said) -> None:
+    """Our search program taught in the household alone; what an adapter does not say its memories do not say for it."""
+    adapter = Path(shutil.copytree(parts / "adapter", tmp_path / "adapter"))
+    record = json.loads((adapter / "duomem.json").read_text())
+    (adapter / "duomem.json").write_text(json.dumps({**record, "data": {"teachers": teachers}}))
+    (tmp_path / "bundle").mkdir()
+    with Bank.create(tmp_path / "bank", HashingEncoder()) as bank:
+        one = memory()
+        bank.add([replace(one, source=replace(one.source, environment=world))])
+        with nullcontext() if said is None else pytest.raises(UsageError) as refused:
+            assemble(tmp_path / "bundle", adapter, bank, None, Said(REPO, making.BASE, "mit"), None)
+    assert said is None or said in f"{refused.value.what} {refused.value.fix}"

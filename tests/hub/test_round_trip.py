@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 
+import mlx.core as mx
 import mlx_lm
 import numpy as np
 import pytest
@@ -18,8 +19,10 @@ from duomem_mlx.hub import bundle
 from duomem_mlx.memory.bank import Bank
 from duomem_mlx.student import adapters
 from duomem_mlx.student.agent import load_agent
+from duomem_mlx.student.models import load_student
 from tests.hub import making, server
 from tests.memory.hashing import HashingEncoder
+from tests.student.test_models import greedy, save_base
 
 REPO = f"{server.USER}/tiny-alfworld"
 FILES = {*bundle.LIMITS, ".gitattributes"}
@@ -49,14 +52,18 @@ def test_what_is_published_is_pulled_and_played_with(hub, call, parts, tmp_path)
         agent = load_agent(REPO, pulled, model=str(parts / "base"))
         game = find_environment("household").open("generated:1")
         assert len(list(agent.play(game, max_steps=2))) == 2
-    model, _ = mlx_lm.load(str(parts / "base"), adapter_path=str(folder))
-    assert any("lora_a" in name for name, _ in _flat(model.parameters()))
 
 
-def _flat(tree):
-    from mlx.utils import tree_flatten
-
-    return tree_flatten(tree)
+def test_mlx_lm_opens_the_pulled_adapter_and_says_what_our_student_says(hub, call, parts, tmp_path) -> None:
+    assert call(*making.publishing(parts, REPO))[0] == 0
+    assert call("pull", REPO)[0] == 0
+    folder, base = tmp_path / "home" / "bundles" / REPO, str(parts / "base")
+    student, bare = load_student(base, adapter=folder), load_student(base)
+    theirs, tokenizer = mlx_lm.load(base, adapter_path=str(folder))
+    prompt = mx.array([tokenizer.encode("You see a mug 1.\n> go to", add_special_tokens=False)])
+    assert mx.allclose(theirs(prompt), student.model(prompt), atol=1e-5)
+    assert greedy(theirs, tokenizer) == greedy(student.model, student.tokenizer)
+    assert not mx.allclose(theirs(prompt), bare.model(prompt), atol=1e-2)
 
 
 def test_the_summary_names_the_base_as_the_hub_does(hub, call, parts) -> None:
@@ -305,3 +312,40 @@ def test_no_vector_is_lost_on_the_way(hub, call, parts, tmp_path) -> None:
     for name in ("memories.jsonl", "vectors.npy"):
         assert (tmp_path / "out" / "memories" / name).read_bytes() == (tmp_path / "own" / name).read_bytes()
     assert np.load(tmp_path / "out" / "memories" / "vectors.npy").shape == (3, 32)
+
+
+def test_an_adapter_of_mlx_lm_s_own_trainer_is_published_as_one_that_knows_its_base(
+    hub, call, parts, tmp_path, monkeypatch
+) -> None:
+    from huggingface_hub import constants
+
+    plain = making.as_mlx_lm_saves(parts / "adapter", tmp_path / "plain")
+    words = ["publish", plain, "--to", REPO, "--base", making.BASE, "--license", "mit", "--teacher", "me (mine)"]
+    found, _, err = call(*words)
+    assert found == 2
+    assert f"and {making.BASE}, by which its base would be known, is not on this machine" in err
+    cached = making.into_the_hub_s_cache(parts / "base", tmp_path / "cache")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    found, _, err = call(*words)
+    assert found == 0, err
+    held = hub.files(REPO)
+    assert json.loads(held["adapter_config.json"]).keys() == {"fine_tune_type", "num_layers", "lora_parameters"}
+    found, _, err = call("pull", REPO)
+    assert found == 0, err
+    assert "not on this machine" not in err
+    folder = tmp_path / "home" / "bundles" / REPO
+    theirs, tokenizer = mlx_lm.load(str(cached), adapter_path=str(folder))
+    own = load_student(str(cached), adapter=parts / "adapter")
+    assert greedy(theirs, tokenizer) == greedy(own.model, own.tokenizer)
+    other = save_base(tmp_path / "other", hidden_size=64)
+    found, _, err = call("pull", REPO, "--model", other)
+    assert found == 2
+    assert "hidden_size is 32, the model's is 64" in err
+
+
+def test_what_is_no_lora_is_not_published(hub, call, parts, tmp_path) -> None:
+    plain = making.as_mlx_lm_saves(parts / "adapter", tmp_path / "plain")
+    mx.save_safetensors(str(plain / "adapters.safetensors"), {"model.norm.weight": mx.ones(4)})
+    found, _, err = call("publish", plain, "--to", REPO, "--base", making.BASE, "--license", "mit", "--dry-run")
+    assert found == 2
+    assert "'model.norm.weight', which is no part of a LoRA adapter" in err

@@ -72,6 +72,7 @@ def test_every_action_is_kept_with_what_the_teacher_would_have_done(number, acti
 def test_what_follows_an_answer_without_an_action_is_the_teacher_s(capsys):
     one = played(Coached(Corridor("train/6"), Guide(), WORLD.refused, 3), ["walk", None, "jump", "walk"])
     assert one.teacher["student_steps"] == 1
+    assert one.taught_by == "search"
     assert "jump" not in one.actions
     assert one.won
 
