@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, metadata_load
+from huggingface_hub.repocard_data import eval_results_to_model_index
+from huggingface_hub.utils import validate_repo_id
 
 from duomem_mlx.errors import UsageError
 from duomem_mlx.hub.assemble import Said, assemble
@@ -51,6 +53,23 @@ def test_huggingface_hub_s_own_validation_passes(hub, text: str) -> None:
     card.data.license = "whatever"
     with pytest.raises(ValueError, match="license"):
         card.validate()
+
+
+def test_huggingface_hub_reads_back_what_was_written_and_needs_no_network(text: str, tmp_path) -> None:
+    """Its readers are strict where the Hub's rules are known to them: the model-index above all."""
+    card = ModelCard(text)
+    results = card.data.eval_results
+    summary = json.loads(making.SMALL.read_text())["arms"]
+    assert [(one.metric_value, one.dataset_split) for one in results] == [
+        (round(summary[arm]["success"], 4), "valid_seen") for arm in ("adapter", "duomem")
+    ]
+    (tmp_path / "README.md").write_text(text)
+    found = metadata_load(tmp_path / "README.md")
+    assert found == card.data.to_dict()
+    assert found["model-index"] == eval_results_to_model_index("tiny-alfworld", results)
+    validate_repo_id(found["base_model"])
+    with pytest.raises(ValueError, match="model_index"):
+        ModelCard(text.replace("metrics:", "measures:", 1))
 
 
 def test_it_says_what_a_reader_has_to_know(text: str) -> None:
