@@ -4,18 +4,21 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from duomem_mlx.report.contents import Report, Table
+from duomem_mlx.report.contents import Report, Section, Table
 
 MARK = "<!-- made by duomem-mlx report -->"
 
 
 def markdown(report: Report) -> str:
     parts = [MARK, f"# {plain(report.title)}", *map(plain, report.text)]
-    for section in report.sections:
-        parts += [f"## {plain(section.title)}", *map(plain, section.text)]
-        for table in section.tables:
-            parts += [f"**{plain(table.caption)}**", _table(table)]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, *map(section_text, report.sections)]) + "\n"
+
+
+def section_text(section: Section) -> str:
+    parts = [f"## {plain(section.title)}", *map(plain, section.text)]
+    for table in section.tables:
+        parts += [f"**{plain(table.caption)}**", _table(table)]
+    return "\n\n".join(parts)
 
 
 def plain(text: str) -> str:

@@ -55,20 +55,25 @@ class Results:
 
     @property
     def by_k(self) -> dict[str, dict[int, str]]:
-        """Arm name -> k -> label, of the arms that were played with several k. What an arm is without memories,
-        `base` or `adapter`, is its k = 0."""
-        found: dict[str, dict[int, str]] = {}
-        for label in self.arms:
-            name, k = name_and_k(label, self.k)
-            if name in ARMS and ARMS[name].memories != "none":
-                found.setdefault(name, {})[k] = label
-        curves = {}
-        for name, labels in found.items():
-            bare = next(a.name for a in ARMS.values() if a.memories == "none" and a.adapter == ARMS[name].adapter)
-            if len(labels) > 1:
-                with_none = {0: bare} if bare in self.arms else {}
-                curves[name] = dict(sorted((with_none | labels).items()))
-        return curves
+        return curves_of(self.arms, self.k)
+
+
+def curves_of(arms: Iterable[str], default_k: int) -> dict[str, dict[int, str]]:
+    """Arm name -> k -> label, of the arms that were played with several k. What an arm is without memories, `base` or
+    `adapter`, is its k = 0."""
+    labels_there = list(arms)
+    found: dict[str, dict[int, str]] = {}
+    for label in labels_there:
+        name, k = name_and_k(label, default_k)
+        if name in ARMS and ARMS[name].memories != "none":
+            found.setdefault(name, {})[k] = label
+    curves = {}
+    for name, labels in found.items():
+        bare = next(a.name for a in ARMS.values() if a.memories == "none" and a.adapter == ARMS[name].adapter)
+        if len(labels) > 1:
+            with_none = {0: bare} if bare in labels_there else {}
+            curves[name] = dict(sorted((with_none | labels).items()))
+    return curves
 
 
 def read_run(folder: Path) -> dict[str, Any]:

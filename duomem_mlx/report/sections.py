@@ -1,6 +1,7 @@
 """The sections of a report, from the figures of an evaluation."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean, median
 from typing import Any
 
@@ -24,6 +25,8 @@ WHAT = {
     "duomem": "with both",
     "teacher": "what taught it",
 }
+Arms = Mapping[str, Mapping[str, Any]]  # figures by label, as in summary.json
+INTERACTION = "interaction"
 PAIRED = (
     "The same games, two arms: those that one of them alone won decide. p is exact McNemar's, not corrected for how "
     "many comparisons there are; the difference is the second's success less the first's, with its 95% interval."
@@ -34,7 +37,7 @@ def report_of(results: Results, footprint: Footprint, others: Sequence[Results] 
     """`others` are evaluations that stand beside this one."""
     header = results.header
     split, model = split_of(header), model_name(header)
-    seeded = " An arm of several training seeds stands with the mean over them." if _seeded(results) else ""
+    seeded = " An arm of several training seeds stands with the mean over them." if _seeded(results.arms) else ""
     text = [
         f"{len(results.games)} games of {split}, at most {results.max_steps} actions each, played by {model} in "
         f"{len(results.arms)} arms. Intervals are 95% Wilson intervals.{seeded}"
@@ -46,9 +49,9 @@ def report_of(results: Results, footprint: Footprint, others: Sequence[Results] 
             "games that are won quickly end first, so the figures of these arms are too high."
         )
     beside = [side_by_side([results, *others])] if others else []
-    found = (_arms, _seeds, _ladder, _by_k, _by_type, _steps, _time)
-    sections = [*beside, *(make(results) for make in found)]
-    sections += [_footprint(footprint), _paired(results), _causes(results), _made(results)]
+    sections = [*beside, _arms(results), seeds(results.arms), _ladder(results), _by_k(results), _by_type(results)]
+    sections += [_steps(results), _time(results), on_disk(footprint), _paired(results), causes(results.arms)]
+    sections.append(_made(results))
     return Report(f"Evaluation of {model} on {split}", tuple(text), tuple(s for s in sections if s is not None))
 
 
@@ -74,14 +77,14 @@ def _arms(results: Results) -> Section:
     return Section("arms", "Arms", (note,), (table,), (plots.arms(results),))
 
 
-def _seeded(results: Results) -> dict[str, Mapping[str, Any]]:
+def _seeded(arms: Arms) -> dict[str, Mapping[str, Any]]:
     """The arms of several training seeds."""
-    return {label: figures for label, figures in results.arms.items() if "seeds" in figures}
+    return {label: figures for label, figures in arms.items() if "seeds" in figures}
 
 
-def _seeds(results: Results) -> Section | None:
+def seeds(arms: Arms) -> Section | None:
     rows = []
-    for label, figures in _seeded(results).items():
+    for label, figures in _seeded(arms).items():
         each = {seed: one["success"] for seed, one in figures["seeds"].items()}
         cells = [f"{len(each)}: {', '.join(each)}", f"{fmean(each.values()):.1%}", f"{100 * figures['seeds_sd']:.1f}"]
         cells += [f"{100 * min(each.values()):.1f}–{100 * max(each.values()):.1f}"]
@@ -123,26 +126,37 @@ def _by_k(results: Results) -> Section:
     if not curves:
         text = "All arms here were played with one number of memories; “evaluate --k 0,1,2,4,10” plays more."
         return Section("k", "By number of memories (k)", (text,))
-    ks = sorted({k for labels in curves.values() for k in labels})
-    rows = []
-    for name, labels in curves.items():
-        cells = [results.arms[labels[k]] if k in labels else None for k in ks]
-        rows.append((name, *(NONE if cell is None else rate_of(cell) for cell in cells)))
-    table = Table("Success by number of memories [95%]", ("arm", *(f"k = {k}" for k in ks)), tuple(rows))
+    table = k_table(results.arms, curves)
     text = "Where an arm was not played with k = 0, what it is without memories (base, adapter) stands there."
     return Section("k", "By number of memories (k)", (text,), (table,), (plots.by_k(results, curves),))
 
 
+def k_table(arms: Arms, curves: Mapping[str, Mapping[int, str]]) -> Table:
+    """`curves` are what `reading.curves_of` gives."""
+    ks = sorted({k for labels in curves.values() for k in labels})
+    rows = []
+    for name, labels in curves.items():
+        cells = [arms[labels[k]] if k in labels else None for k in ks]
+        rows.append((name, *(NONE if cell is None else rate_of(cell) for cell in cells)))
+    return Table("Success by number of memories [95%]", ("arm", *(f"k = {k}" for k in ks)), tuple(rows))
+
+
 def _by_type(results: Results) -> Section | None:
-    kinds = sorted({kind for figures in results.arms.values() for kind in figures["by_type"]})
+    section = types(results.arms)
+    if section is None:
+        return None
+    kinds = [row[0] for row in section.tables[0].rows]
+    return replace(section, plots=(plots.by_type(results, kinds),))
+
+
+def types(arms: Arms) -> Section | None:
+    kinds = sorted({kind for figures in arms.values() for kind in figures["by_type"]})
     if kinds in ([], [""]):
         return None
-    rows = []
-    for kind in kinds:
-        rows.append((kind, *(_of_type(figures, kind) for figures in results.arms.values())))
-    table = Table("Games won by type of task [95%]", ("type", *results.arms), tuple(rows))
-    text = ("Where an arm has several seeds a game counts once in these intervals.",) if _seeded(results) else ()
-    return Section("types", "By type of task", text, (table,), (plots.by_type(results, kinds),))
+    rows = tuple((kind, *(_of_type(figures, kind) for figures in arms.values())) for kind in kinds)
+    text = ("Where an arm has several seeds a game counts once in these intervals.",) if _seeded(arms) else ()
+    table = Table("Games won by type of task [95%]", ("type", *arms), rows)
+    return Section("types", "By type of task", text, (table,))
 
 
 def _of_type(figures: Mapping[str, Any], kind: str) -> str:
@@ -190,7 +204,7 @@ def _time(results: Results) -> Section:
     return Section("time", "Where the time goes", (text,), (table,), (plots.tokens(results),))
 
 
-def _footprint(found: Footprint) -> Section | None:
+def on_disk(found: Footprint) -> Section | None:
     sizes = (
         ("base model", found.base_bytes, None),
         ("adapter", found.adapter_bytes, found.adapter_parameters and f"{found.adapter_parameters:,} parameters"),
@@ -206,26 +220,36 @@ def _footprint(found: Footprint) -> Section | None:
 
 
 def _paired(results: Results) -> Section | None:
-    rows, text = [], [PAIRED]
-    for name, found in results.paired.items():
-        if name == "interaction":
-            low, high = found["value95"]
-            text.append(
-                f"Both axes together give {100 * found['value']:+.1f} points [{100 * low:+.1f} to {100 * high:+.1f}] "
-                f"beyond the sum of what each gives alone, on the {found['games']} games that all four arms played."
-            )
-            continue
-        rows.append((*name.split(" against ", 1), *difference_cells(found), *score_cells(found)))
+    table = paired_table(results.paired)
+    if table is None:
+        return None
+    return Section("paired", "Paired comparisons", (PAIRED, *interaction(results.paired)), (table,))
+
+
+def paired_table(paired: Mapping[str, Mapping[str, Any]]) -> Table | None:
+    rows = []
+    for name, found in paired.items():
+        if name != INTERACTION:
+            rows.append((*name.split(" against ", 1), *difference_cells(found), *score_cells(found)))
     if not rows:
         return None
     columns = ["first", "second", "games", "first alone won", "second alone won", "difference, points [95%]", "p"]
     columns += ["difference of mean score [95%]"] if len(rows[0]) > len(columns) else []
-    return Section(
-        "paired", "Paired comparisons", tuple(text), (Table("Arms on the same games", tuple(columns), tuple(rows)),)
+    return Table("Arms on the same games", tuple(columns), tuple(rows))
+
+
+def interaction(paired: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    """What is said of both axes together; nothing where their four arms were not all played."""
+    if (found := paired.get(INTERACTION)) is None:
+        return ()
+    low, high = found["value95"]
+    return (
+        f"Both axes together give {100 * found['value']:+.1f} points [{100 * low:+.1f} to {100 * high:+.1f}] "
+        f"beyond the sum of what each gives alone, on the {found['games']} games that all four arms played.",
     )
 
 
-def _causes(results: Results) -> Section | None:
+def causes(arms: Arms) -> Section | None:
     titles = {
         "causes": "Games not won, by the first thing that was missing",
         "manners": "Games not won, by the manner of it",
@@ -233,13 +257,13 @@ def _causes(results: Results) -> Section | None:
     tables = []
     for key, title in titles.items():
         names: dict[str, int] = {}
-        for figures in results.arms.values():
+        for figures in arms.values():
             for name, count in figures[key].items():
                 names[name] = names.get(name, 0) + count
         if names:
             order = sorted(names, key=lambda name: (-names[name], name))
-            rows = tuple((name, *(str(f[key].get(name, 0)) for f in results.arms.values())) for name in order)
-            tables.append(Table(title, ("why", *results.arms), rows))
+            rows = tuple((name, *(str(f[key].get(name, 0)) for f in arms.values())) for name in order)
+            tables.append(Table(title, ("why", *arms), rows))
     text = (
         "The first table is the world's own word, the second what all worlds share: a manner is named where half of a "
         "game's answers were flagged with it, else how the game ended."
