@@ -1,0 +1,104 @@
+"""README and docs/results.md are what scripts/make_results.py makes of docs/results, and of nothing else."""
+
+import json
+import re
+import shlex
+from typing import Any
+
+import make_results
+import pytest
+import results_missing
+import results_page
+
+from .test_readme import unknown
+
+KEPT = make_results.read_kept()
+
+
+def test_readme_and_page_are_what_the_script_makes() -> None:
+    readme = make_results.README.read_text(encoding="utf-8")
+    assert make_results.with_block(readme, KEPT["valid_seen"]) == readme
+    assert make_results.PAGE.read_text(encoding="utf-8") == results_page.page(KEPT)
+
+
+def test_the_kept_summarys_rates_follow_from_its_counts() -> None:
+    from duomem_mlx.evaluation.statistics import wilson
+
+    for figures in KEPT["valid_seen"]["arms"].values():
+        assert figures["success"] == figures["won"] / figures["games"]
+        if "seeds" not in figures:
+            assert figures["wilson95"] == [round(bound, 4) for bound in wilson(figures["won"], figures["games"])]
+        assert sum(games for _, games in figures["by_type"].values()) == figures["games"]
+
+
+def test_what_is_not_there_is_not_on_the_page_but_as_a_command() -> None:
+    page = results_page.page({})
+    assert re.findall(r"^## (.*)$", page, re.M) == ["Not measured"]
+    assert "|" not in page
+    for name in results_missing.COMMANDS:
+        assert f"make_results.py {name} " in page
+        assert f"make_results.py {name} " not in results_missing.missing({name: {}})
+
+
+def changed(found: Any) -> Any:
+    """The same with every number another one."""
+    if isinstance(found, dict):
+        return {name: changed(value) for name, value in found.items()}
+    if isinstance(found, list):
+        return [changed(value) for value in found]
+    if isinstance(found, bool) or found is None or isinstance(found, str):
+        return found
+    return found * 1009 + 400007 if isinstance(found, int) else found * 0.517 + 0.0113
+
+
+def cells(page: str) -> set[str]:
+    return {
+        cell
+        for line in page.splitlines()
+        if line[:1] == "|"
+        for cell in line[2:-2].split(" | ")
+        if re.search(r"\d", cell)
+    }
+
+
+def test_no_figure_comes_from_elsewhere() -> None:
+    of_paper = {
+        re.sub(r"([\[\]])", r"\\\1", text)
+        for rung in results_page.paper.LADDER
+        for text in results_page.cells_of_paper(rung)
+    }
+    fixed = of_paper | {text for row in results_page.DIFFERS for text in row} | {"5.9 million parameters"}
+    fixed |= {"30, as far as can be told", r"success \[95%\]", r"paper: success \[95%\]", r"difference, points \[95%\]"}
+    was, now = results_page.page(KEPT), results_page.page(changed(KEPT))
+    assert len(cells(was)) > 40
+    assert cells(was) & cells(now) <= fixed | {"0"}  # games, for a reason that an arm does not have
+
+
+CALLS = re.findall(r"^ *duomem-mlx (.+?)(?:\s+#.*)?$", results_page.page({}).replace("\\\n", " "), re.M)
+
+
+@pytest.mark.parametrize("line", CALLS)
+def test_every_command_of_the_page_exists_with_its_options(line: str) -> None:
+    assert unknown(shlex.split(line)) == []
+
+
+def test_a_ladder_of_several_seeds_has_its_spread_on_the_page() -> None:
+    of_a_seed = {"won": 70, "games": 140, "success": 0.5, "wilson95": [0.4, 0.6], "steps_mean": 9.0}
+    ladder = json.loads(json.dumps(KEPT["valid_seen"]))
+    ladder["arms"]["adapter"] |= {
+        "seeds": {"0": of_a_seed, "1": of_a_seed | {"won": 77, "success": 0.55}},
+        "seeds_sd": 0.035,
+        "seeds95": [0.3, 0.7],
+        "effective_games": 150.0,
+    }
+    page = results_page.page({"valid_seen": ladder})
+    assert "## Training seeds" in page
+    assert "adapter, seed 1" in page
+    assert "three training seeds" not in page.lower()
+
+
+def test_of_own_memories_that_could_not_be_made_the_reason_stands_there() -> None:
+    own = {"split": "train", "arms": {"base": {"won": 0, "games": 321}}}
+    page = results_page.page({**KEPT, "own": own})
+    assert "it won none of 321 train games" in page
+    assert "The arms `own-memories`" not in page
