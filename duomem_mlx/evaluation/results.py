@@ -231,7 +231,7 @@ def compared(first: Mapping[str, float], second: Mapping[str, float]) -> dict[st
 
 def table_rows(summary: Mapping[str, Any]) -> list[list[str]]:
     """The rows of the one table a person sees, under `table_columns`."""
-    rows, scored = [], _scored(summary)
+    rows, with_scores = [], scored(summary)
     for label, figures in summary["arms"].items():
         low, high = interval(figures)
         against = figures.get("against_base")
@@ -240,7 +240,7 @@ def table_rows(summary: Mapping[str, Any]) -> list[list[str]]:
                 label,
                 f"{figures['won']}/{figures['games']}",
                 f"{figures['success']:.1%} [{100 * low:.1f}–{100 * high:.1f}]",
-                *([_score_cell(figures)] if scored else []),
+                *([score_cell(figures)] if with_scores else []),
                 f"{figures['steps_mean']:.1f}",
                 f"{figures['seconds_per_game']:.2f}",
                 "–" if figures["tokens_per_game"] is None else f"{figures['tokens_per_game']:.0f}",
@@ -249,19 +249,21 @@ def table_rows(summary: Mapping[str, Any]) -> list[list[str]]:
         )
         for seed, one in figures.get("seeds", {}).items():
             won, success, steps = _seed_cells(one)
-            rows.append([f"{label}, seed {seed}", won, success, *([""] if scored else []), steps, "", "", ""])
+            rows.append([f"{label}, seed {seed}", won, success, *([""] if with_scores else []), steps, "", "", ""])
     return rows
 
 
 def table_columns(summary: Mapping[str, Any]) -> tuple[str, ...]:
-    return (*TABLE_COLUMNS[:3], *(["score [95%]"] if _scored(summary) else []), *TABLE_COLUMNS[3:])
+    return (*TABLE_COLUMNS[:3], *(["score [95%]"] if scored(summary) else []), *TABLE_COLUMNS[3:])
 
 
-def _scored(summary: Mapping[str, Any]) -> bool:
+def scored(summary: Mapping[str, Any]) -> bool:
+    """Whether games have partial scores, so that their mean says more than the share that was won."""
     return any("score95" in figures for figures in summary["arms"].values())
 
 
-def _score_cell(figures: Mapping[str, Any]) -> str:
+def score_cell(figures: Mapping[str, Any]) -> str:
+    """Mean score of an arm of games that have partial ones: 0.36 [0.28–0.44]"""
     low, high = figures["score95"]
     return f"{figures['score_mean']:.2f} [{low:.2f}–{high:.2f}]"
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from duomem_mlx.evaluation.results import compared, verdicts_of
+from duomem_mlx.evaluation.results import compared, score_cell, scored, verdicts_of
 from duomem_mlx.report.contents import NONE, Section, Table
 from duomem_mlx.report.figures import difference_cells, model_name, number, rate_of
 from duomem_mlx.report.reading import Results, tokens_of
@@ -33,12 +33,13 @@ def side_by_side(evaluations: Sequence[Results]) -> Section:
     """The first beside each of the others: what they take, how fast they are, and what they win."""
     names = names_of(evaluations)
     first = evaluations[0]
+    with_scores = any(scored({"arms": one.arms}) for one in evaluations)
     rows, pairs = [], []
     labels = [label for label in first.arms if any(label in other.arms for other in evaluations[1:])]
     for label in labels:
         for name, one in zip(names, evaluations, strict=True):
             if label in one.arms:
-                rows.append((label, name, *_cells(one, label)))
+                rows.append((label, name, *_cells(one, label, with_scores)))
         for name, other in zip(names[1:], evaluations[1:], strict=True):
             if label in other.arms and (pair := compared(*(verdicts_of(_seeds(o, label)) for o in (first, other)))):
                 pairs.append((label, name, *difference_cells(pair)))
@@ -55,6 +56,7 @@ def side_by_side(evaluations: Sequence[Results]) -> Section:
         "evaluation",
         "model, MB",
         "success [95%]",
+        *(["score [95%]"] if with_scores else []),
         "steps",
         "s a game",
         "tokens written a s",
@@ -64,14 +66,14 @@ def side_by_side(evaluations: Sequence[Results]) -> Section:
     if pairs:
         columns = ("arm", "evaluation", "games", "first alone won", "this alone won", "difference, points [95%]", "p")
         tables.append(Table(f"Against {names[0]}, on the same games", columns, tuple(pairs)))
-    return Section("beside", "Side by side", tuple(text), tuple(tables))
+    return Section("side-by-side", "Side by side", tuple(text), tuple(tables))
 
 
 def _seeds(results: Results, label: str) -> dict[int, list[Any]]:
     return {seed: list(of_seed.values()) for seed, of_seed in results.episodes[label].items()}
 
 
-def _cells(results: Results, label: str) -> list[str]:
+def _cells(results: Results, label: str, with_scores: bool) -> list[str]:
     figures, header = results.arms[label], results.header
     weights = header.get("model_bytes")
     written, seconds = tokens_of(results.of_arm(label))["out"], figures["seconds_per_game"] * figures["games"]
@@ -80,6 +82,7 @@ def _cells(results: Results, label: str) -> list[str]:
     return [
         number(weights / MB if isinstance(weights, int) else None, 0),
         rate_of(figures),
+        *([score_cell(figures) if "score95" in figures else NONE] if with_scores else []),
         number(figures["steps_mean"]),
         number(figures["seconds_per_game"], 2),
         number(written / seconds if written and seconds else None),

@@ -76,6 +76,7 @@ def _episode(episode: Episode, reason: tuple[str | None, str] | None) -> dict[st
     cause, manner = reason or (None, None)
     return {
         "won": episode.won,
+        "score": episode.score if 0 < episode.score < 1 else None,
         "end": episode.end,
         "seconds": _finite(episode.seconds),
         "cause": cause,

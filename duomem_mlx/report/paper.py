@@ -6,6 +6,7 @@ intervals beside them are computed here.
 
 from dataclasses import dataclass
 
+ENVIRONMENT = "household"  # whose games it plays; figures of other worlds have nothing to do with these
 GAMES = 140
 SOURCE = "DuoMem, arXiv 2606.29961"
 DIFFERS = (

@@ -61,7 +61,7 @@ def check_installed() -> None:
 def arms(results: Results) -> Plot:
     """Success of every arm with its interval, the paper's beside it."""
     labels = list(results.arms)
-    theirs = {rung.beside: rung for rung in paper.LADDER}
+    theirs = {rung.beside: rung for rung in paper.LADDER if results.environment == paper.ENVIRONMENT}
     with _drawing(0.8 + 0.42 * len(labels)) as (axes, finish):
         for row, label in enumerate(labels):
             figures = results.arms[label]

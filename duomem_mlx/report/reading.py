@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from duomem_mlx.environment import DEFAULT
 from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.evaluation.arms import ARMS, TEACHER, name_and_k
 from duomem_mlx.evaluation.causes import UNKNOWN, Cause, manner
@@ -21,6 +22,7 @@ class Results:
     """One evaluation. Figures and comparisons are those of `summary.json`, made from the episodes that are there."""
 
     folder: Path
+    environment: str
     header: Mapping[str, Any]  # what was evaluated, and on what: of summary.json, where there is none of config.json
     max_steps: int
     k: int  # of an arm whose label names none
@@ -109,6 +111,7 @@ def read_results(folder: Path, run: Mapping[str, Any], cause: Cause | None) -> R
     header = {name: value for name, value in (summary or run).items() if name not in ("format", "arms", "paired")}
     return Results(
         folder=folder,
+        environment=str(run.get("env", DEFAULT)),
         header=header,
         max_steps=max_steps,
         k=k,

@@ -66,9 +66,8 @@ def split_of(header: Mapping[str, Any]) -> str:
 
 def _arms(results: Results) -> Section:
     found = {"arms": results.arms}
-    rows = [(row[0], what_is(row[0], results.k), *row[1:]) for row in table_rows(found)]
-    first, *others = table_columns(found)
-    columns = (first, "what it is", *others)
+    rows = [(*row, what_is(row[0], results.k)) for row in table_rows(found)]
+    columns = (*table_columns(found), "what it is")
     note = (
         f"In the mean of steps a game that was not won counts {results.max_steps}. Seconds and tokens are means a "
         "game; “better than base” holds where p of exact McNemar's test on the same games is below 0.05."
@@ -102,7 +101,9 @@ def seeds(arms: Arms) -> Section | None:
     return Section("seeds", "Training seeds", (text,), (Table("Spread over training seeds, %", columns, tuple(rows)),))
 
 
-def _ladder(results: Results) -> Section:
+def _ladder(results: Results) -> Section | None:
+    if results.environment != paper.ENVIRONMENT:
+        return None
     rows = []
     for rung in paper.LADDER:
         ours = results.arms.get(rung.beside or "")
@@ -143,20 +144,20 @@ def k_table(arms: Arms, curves: Mapping[str, Mapping[int, str]]) -> Table:
 
 def _by_type(results: Results) -> Section | None:
     section = types(results.arms)
-    if section is None:
-        return None
-    kinds = [row[0] for row in section.tables[0].rows]
-    return replace(section, plots=(plots.by_type(results, kinds),))
+    return section and replace(section, plots=(plots.by_type(results, _kinds(results.arms)),))
 
 
 def types(arms: Arms) -> Section | None:
-    kinds = sorted({kind for figures in arms.values() for kind in figures["by_type"]})
-    if kinds in ([], [""]):
+    if (kinds := _kinds(arms)) in ([], [""]):
         return None
-    rows = tuple((kind, *(_of_type(figures, kind) for figures in arms.values())) for kind in kinds)
+    rows = tuple((spelt(kind), *(_of_type(figures, kind) for figures in arms.values())) for kind in kinds)
     text = ("Where an arm has several seeds a game counts once in these intervals.",) if _seeded(arms) else ()
     table = Table("Games won by type of task [95%]", ("type", *arms), rows)
     return Section("types", "By type of task", text, (table,))
+
+
+def _kinds(arms: Arms) -> list[str]:
+    return sorted({kind for figures in arms.values() for kind in figures["by_type"]})
 
 
 def _of_type(figures: Mapping[str, Any], kind: str) -> str:

@@ -4,6 +4,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -206,8 +207,32 @@ def test_hostile_texts_are_shown_and_do_nothing(browser: Any, tmp_path: Path) ->
     opened.context.close()
 
 
+def test_several_evaluations_and_seeds_with_partial_scores_on_a_phone(browser: Any, tmp_path: Path) -> None:
+    def graded(seed: int) -> list[Any]:
+        return [replace(e, score=float(e.won) or 0.25) for e in many_games(6, ARMS, seed)]
+
+    seeds = {1: [one for one in graded(0) if one.arm in ("adapter", "duomem")]}
+    folder = results(tmp_path / "r", graded(0), more_seeds=seeds, env="scienceworld")
+    other = results(tmp_path / "s", graded(0), env="scienceworld", model="another-model-with-quite-a-long-name")
+    file = write_report(folder, tmp_path / "out", beside=[other]).html
+    opened = Opened(browser, file, viewport={"width": 390, "height": 844})
+    page = opened.page
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert opened.text("#side-by-side") == "Side by side"
+    assert page.input_value("#arm").endswith(": duomem, seed 0")
+    page.select_option("#outcome", "lost")
+    page.select_option("#beside", index=2)
+    assert "score 0.25" in opened.text("#games option:first-child")
+    assert "score 0.25" in opened.text(".side header")
+    page.focus("#stage")
+    opened.press("End")
+    page.screenshot(path=Path(os.environ.get(SHOTS, tmp_path)) / "several-390.png", full_page=True)
+    assert (opened.complaints, opened.requests) == ([], [file.as_uri()])
+    opened.context.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize("width", [1280, 390])
 def test_both_colour_schemes_and_a_phone(browser: Any, report: Path, scheme: str, width: int, tmp_path: Path) -> None:
     opened = Opened(browser, report, color_scheme=scheme, viewport={"width": width, "height": 800})
     page = opened.page

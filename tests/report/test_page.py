@@ -194,3 +194,31 @@ def test_evaluations_that_nothing_tells_apart_are_called_by_their_folders(tmp_pa
     text = write_report(folders[0], tmp_path / "out", beside=folders[1:]).markdown.read_text()
     assert "1. r: smollm2-135m" in text
     assert "2. r: smollm2-135m" in text
+
+
+def ids_of(page: str) -> list[str]:
+    return [str(attributes["id"]) for _, attributes in Elements(page).tags if "id" in attributes]
+
+
+def test_no_two_things_in_a_page_have_one_name(tmp_path):
+    """A section and a control of the same id would be taken for one another."""
+    folder = results(tmp_path / "r", two_games(), more_seeds={1: two_games(("adapter",))})
+    other = results(tmp_path / "s", two_games(), model="another")
+    page = write_report(folder, tmp_path / "out", lambda lost: "fell", beside=[other]).html.read_text()
+    assert "side-by-side" in ids_of(page)
+    assert len(ids_of(page)) == len(set(ids_of(page)))
+
+
+def test_partial_scores_are_told_and_the_paper_is_not_beside_another_world(tmp_path):
+    def half(episode):
+        return replace(episode, score=1.0 if episode.won else 0.5)
+
+    folder = results(tmp_path / "r", [half(e) for e in two_games()], env="scienceworld")
+    other = results(tmp_path / "s", two_games(), env="scienceworld", model="another")
+    written = write_report(folder, tmp_path / "out", beside=[other])
+    page, text = written.html.read_text(), written.markdown.read_text()
+    assert {e["score"] for game in data_of(page)["games"] for e in game["episodes"].values()} == {0.5, None}
+    rows = [line.replace("\\", "") for line in text.splitlines()]
+    assert any(row.endswith("| 0.0% [0.0–65.8] | 0.50 [0.50–0.50] | 30.0 | 1.50 | 12.0 | abacus |") for row in rows)
+    assert "the paper" not in page + text
+    assert "DuoMem" not in page.partition("<style>")[0] + text

@@ -70,6 +70,7 @@
   const arm = () => at("arm").value;
   const beside = () => at("beside").value;
   const won = (one, label) => one.episodes[label]?.won;
+  const score = (episode) => (episode.score === null ? null : `score ${episode.score.toFixed(2)}`);
 
   function outcomes() {
     const a = arm(), b = beside();
@@ -107,7 +108,10 @@
   function list() {
     shown = data.games.filter(fits);
     const options = shown.map((one, i) => {
-      const told = (label) => (won(one, label) === undefined ? "not played" : won(one, label) ? "won" : "not won");
+      const told = (label) => {
+        const episode = one.episodes[label];
+        return episode ? [episode.won ? "won" : "not won", score(episode)].filter(Boolean).join(", ") : "not played";
+      };
       const verdict = beside() ? `${told(arm())} / ${told(beside())}` : told(arm());
       const option = make("option", `${won(one, arm()) ? "✓" : "✗"} ${one.task} · ${verdict} · ${one.type.replaceAll("_", " ")} · ${one.id}`);
       option.value = String(i);
@@ -169,7 +173,7 @@
     title.id = `side-${place}`;
     box.setAttribute("aria-labelledby", title.id);
     head.append(title, make("span", episode.won ? "won" : "not won", `badge ${episode.won ? "won" : "lost"}`));
-    const facts = [`${episode.steps.length} steps`, episode.seconds === null ? null : `${episode.seconds.toFixed(1)} s`];
+    const facts = [score(episode), `${episode.steps.length} steps`, episode.seconds === null ? null : `${episode.seconds.toFixed(1)} s`];
     head.append(make("span", facts.filter(Boolean).join(", "), "quiet"));
     box.append(head);
     if (!episode.won) box.append(make("p", [episode.cause, episode.manner].filter(Boolean).join("; "), "quiet"));
@@ -255,7 +259,8 @@
     const labels = data.arms.map((label) => [label, label]);
     choose(at("arm"), labels);
     choose(at("beside"), [[ANY, "nothing"], ...labels]);
-    at("arm").value = ["duomem", "adapter", "memories"].find((label) => data.arms.includes(label)) || data.arms[0];
+    const usual = ["duomem", "adapter", "memories"].map((name) => new RegExp(`^(.*: )?${name}(, seed .*)?$`));
+    at("arm").value = usual.map((name) => data.arms.find((label) => name.test(label))).find(Boolean) || data.arms[0];
     const types = [...new Set(data.games.map((one) => one.type))].sort();
     choose(at("type"), [[ANY, "any"], ...types.map((type) => [`t${type}`, type.replaceAll("_", " ") || "none"])]);
     outcomes();
