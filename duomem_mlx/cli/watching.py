@@ -8,14 +8,15 @@ from duomem_mlx.cli.output import spelt
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.table import Table
 
     from duomem_mlx.memory.why import Reason
     from duomem_mlx.student.episodes import Turn
 
 Seen = Mapping[str, Sequence[str]]  # place -> what lies there
-WIDE = 100  # cells of a terminal in which two games stand side by side
+BESIDE = 50  # cells that a game needs to stand beside another one
 FEWEST = 4  # actions that are shown however small the terminal is
-AROUND = 9  # lines of a panel that are neither memories, actions nor places
+AROUND = 7  # lines of a panel that are neither memories, actions nor places
 LARGEST = 3  # words that count most, of those that a memory is told by
 
 
@@ -139,21 +140,27 @@ class Panels:
             self._live = None
 
     def _drawn(self) -> "RenderableType":
-        side_by_side = self._console.width >= WIDE
-        shown = self._games if side_by_side else self._games[-1:]
-        return self._together([self._panel(game, self._console.height - 1) for game in shown])
+        """The row of the game that is being played."""
+        last = (len(self._games) - 1) // self._in_a_row * self._in_a_row
+        return self._together([self._panel(game, self._console.height - 1) for game in self._games[last:]])
+
+    @property
+    def _in_a_row(self) -> int:
+        return max(1, self._console.width // BESIDE)
 
     def _together(self, panels: Sequence["RenderableType"]) -> "RenderableType":
         from rich.console import Group
         from rich.table import Table
 
-        if self._console.width < WIDE or len(panels) == 1:
-            return Group(*panels)
-        grid = Table.grid(expand=True)
-        for _ in panels:
-            grid.add_column(ratio=1)
-        grid.add_row(*panels)
-        return grid
+        rows = []
+        for begin in range(0, len(panels), self._in_a_row):
+            beside = panels[begin : begin + self._in_a_row]
+            grid = Table.grid(expand=True)
+            for _ in beside:
+                grid.add_column(ratio=1)
+            grid.add_row(*beside)
+            rows.append(grid)
+        return Group(*rows)
 
     def _panel(self, watched: Watched, height: int | None) -> "RenderableType":
         """`height`: lines there are for it; None for as many as it takes."""
@@ -162,57 +169,78 @@ class Panels:
         from rich.text import Text
 
         parts: list[RenderableType] = [Text(spelt(watched.task), style="bold")]
-        parts += [self._memory(reason) for reason in watched.reasons]
-        taken = AROUND + len(watched.reasons) * (3 if self._explain else 2)
-        rest = None if height is None else max(FEWEST, height - taken)
         places = list(watched.seen.items())
-        if rest is not None:
+        memories, lines = self._memories(watched.reasons, self._explain), None
+        if height is not None:
+            if self._explain and self._lines(memories) > height // 2:  # what comes after them is what changes
+                memories = self._memories(watched.reasons, False)
+            rest = max(FEWEST, height - AROUND - self._lines(memories))
             places = places[-max(0, (rest - FEWEST) // 3) :] if rest > FEWEST + 2 else []
-        lines = None if rest is None else max(FEWEST, rest - len(places)) // 2
-        parts.append(self._actions(watched, lines))
+            lines = max(FEWEST, rest - len(places)) // 2
+        parts += [memories, self._actions(watched, lines)]
         if places:
-            parts.append(self._places(places, len(watched.seen)))
+            parts.append(self._places(places, len(watched.seen), cut=height is not None))
         state = watched.verdict or ("reading the prompt" if not watched.turns else "playing")
         style = {"W": "green", "N": "red"}.get(watched.verdict[:1], "blue")
-        title = Text(spelt(f"{watched.arm or watched.game}: {state}"))
-        return Panel(Group(*parts), title=title, subtitle=Text(watched.spent), border_style=style, height=height)
+        title = spelt(f"{watched.arm}: {state}" if watched.arm else f"{state} · {watched.game}")
+        subtitle = Text(watched.spent, no_wrap=True, overflow="ellipsis")
+        return Panel(Group(*parts), title=Text(title), subtitle=subtitle, border_style=style, height=height)
 
-    def _memory(self, reason: "Reason") -> "RenderableType":
+    def _lines(self, part: "RenderableType") -> int:
+        """How many lines it takes inside of a panel."""
+        console = self._console
+        width = console.width // min(self._in_a_row, len(self._games) or 1) - 4
+        return len(console.render_lines(part, console.options.update(width=width)))
+
+    def _memories(self, reasons: Sequence["Reason"], explain: bool) -> "RenderableType":
         from rich.text import Text
 
-        text = Text(f"{reason.hit.cosine:.3f}  ", style="cyan", no_wrap=not self._explain, overflow="ellipsis")
-        theirs = spelt(reason.hit.memory.task)
-        text.append(theirs, style="default")
-        text.highlight_words([spelt(word) for word in reason.matched], style="bold cyan", case_sensitive=False)
-        text.append(f"\n       {spelt(why(reason, self._explain))}", style="dim")
-        if self._explain:
-            text.append(f"\n       {spelt(' '.join(reason.hit.memory.script.split()))}", style="default")
-        return text
+        rows = _hanging()
+        for reason in reasons:
+            text = Text(no_wrap=not explain, overflow="ellipsis")
+            text.append(spelt(reason.hit.memory.task))
+            text.highlight_words([spelt(word) for word in reason.matched], style="bold cyan", case_sensitive=False)
+            text.append(f"\n{spelt(why(reason, explain))}", style="dim")
+            if explain:
+                text.append(f"\n{spelt(' '.join(reason.hit.memory.script.split()))}")
+            rows.add_row(Text(f"{reason.hit.cosine:.3f}", style="cyan"), text)
+        return rows
 
     def _actions(self, watched: Watched, lines: int | None) -> "RenderableType":
         from rich.text import Text
 
-        text = Text(no_wrap=lines is not None, overflow="ellipsis")
+        rows = _hanging()
+        rows.add_row("", "")
         turns = watched.turns if lines is None else watched.turns[-lines:]
         first = len(watched.turns) - len(turns) + 1
         for number, turn in enumerate(turns, first):
-            marks = f"  {', '.join(turn.flags)}" if turn.flags else ""
-            text.append(f"\n{number:>2} > {spelt(' '.join(turn.said.split()))}", style="bold")
-            text.append(marks, style="red")
-            text.append(f"\n     {spelt(' '.join(turn.outcome.split()))}", style="dim" if turn.flags else "default")
-        return text
+            text = Text(no_wrap=lines is not None, overflow="ellipsis")
+            text.append(spelt(" ".join(turn.said.split())), style="bold")
+            text.append(f"  {', '.join(turn.flags)}" if turn.flags else "", style="red")
+            text.append(f"\n{spelt(' '.join(turn.outcome.split()))}", style="dim" if turn.flags else "default")
+            rows.add_row(Text(f"{number:>2} >", style="bold"), text)
+        return rows
 
-    def _places(self, places: Sequence[tuple[str, Sequence[str]]], all_of_them: int) -> "RenderableType":
-        from rich.table import Table
+    def _places(self, places: Sequence[tuple[str, Sequence[str]]], all_of_them: int, cut: bool) -> "RenderableType":
+        from rich.console import Group
         from rich.text import Text
 
-        table = Table.grid(padding=(0, 2))
         more = f" (the last {len(places)} of {all_of_them})" if len(places) < all_of_them else ""
-        table.add_row(Text(f"\nseen{more}", style="bold"), "")
+        rows = _hanging()
         for place, things in places:
-            told = Text(spelt(", ".join(things)) or "nothing", overflow="ellipsis", no_wrap=True)
-            table.add_row(Text(spelt(place), style="magenta"), told)
-        return table
+            told = Text(spelt(", ".join(things)) or "nothing", overflow="ellipsis", no_wrap=cut)
+            rows.add_row(Text(spelt(place), style="magenta"), told)
+        return Group(Text(f"\nseen{more}", style="bold"), rows)
+
+
+def _hanging() -> "Table":
+    """Rows of a mark and a text that stays to the right of it, on however many lines."""
+    from rich.table import Table
+
+    rows = Table.grid(padding=(0, 2, 0, 0), expand=True)
+    rows.add_column(no_wrap=True)
+    rows.add_column(ratio=1)
+    return rows
 
 
 def screen_for(json: bool, explain: bool) -> Screen:
