@@ -1,10 +1,10 @@
 #!/bin/sh
 # The whole loop, from ALFWorld's games to the table of arms: installs into .venv, then teach, memories, train,
-# evaluate. Every stage resumes: the same command goes on where it stopped.
+# evaluate, report. Every stage resumes: the same command goes on where it stopped.
 #
 #   scripts/reproduce.sh [--small] [--out DIR]
 #
-# --small   800 games to learn from and 24 valid_seen games to measure on: 44 minutes on two cores
+# --small   800 games to learn from, and four arms on 24 valid_seen games: 44 minutes on two cores
 # --out     where everything goes (default runs/reproduce, with --small runs/reproduce-small)
 #
 # ALFWorld's games are taken from $ALFWORLD_DATA, else ~/.cache/alfworld.
@@ -30,26 +30,48 @@ has_games || fail "There are no ALFWorld games in ${ALFWORLD_DATA:-$HOME/.cache/
   "\`duomem-mlx games fetch\`, or set ALFWORLD_DATA to where they are."
 
 out=${out:-runs/reproduce${small:+-small}}
-environment "$root/.venv"
+environment "$root/.venv" report
 duomem=$root/.venv/bin/duomem-mlx
+won='import json, sys; print(json.load(open(sys.argv[1]))["arms"]["base"]["won"])'
 began=$(date +%s)
 stage() { say "" && say "== $1 (after $((($(date +%s) - began) / 60)) min)"; }
 
-stage "1/4  the teacher plays training games"
+stage "1/5  the teacher plays training games"
 "$duomem" teach --teacher search --games train ${small:+--limit 800} --out "$out/teach"
 
-stage "2/4  its successes become memories"
+stage "2/5  its successes become memories"
 if [ ! -f "$out/memories/bank.json" ]; then
   [ -d "$out/bank" ] || "$duomem" memories build "$out/teach/trajectories.jsonl" --thin 1 --out "$out/bank"
   "$duomem" memories export "$out/bank" --out "$out/memories"
 fi
 
-stage "3/4  its successes train an adapter"
+stage "3/5  its successes train an adapter"
 "$duomem" train "$out/teach/trajectories.jsonl" --memories "$out/memories" --k 2 --batch-size 4 --held-out 0.03 \
   --half --out "$out/adapter"
 
-stage "4/4  four arms play valid_seen"
-"$duomem" evaluate --games valid_seen ${small:+--limit 24} --batch-size 24 \
-  --adapter "$out/adapter" --memories "$out/memories" --k 2 --out "$out/results"
+if [ -z "$small" ]; then
+  set -- --arm base --arm memories --arm random-memories --arm adapter --arm duomem
+  stage "4/5  the bare student plays training games, for memories of its own"
+  # in chat, with instructions: in the short text of the trained one it says hardly anything to act on
+  "$duomem" evaluate --games train --limit 100 --arm base --adapter none --memories none --prompt-style chat \
+    --batch-size 24 --out "$out/own-games"
+  if [ "$("$root/.venv/bin/python" -c "$won" "$out/own-games/summary.json")" -gt 0 ]; then
+    [ -d "$out/own-bank" ] ||
+      "$duomem" memories build "$out/own-games/episodes/base" --thin 1 --out "$out/own-bank"
+    set -- "$@" --arm own-memories --own-memories "$out/own-bank"
+  else
+    say "It won none of them: there is nothing of its own to remember, and the arm own-memories is base."
+  fi
+else
+  set -- --arm base --arm memories --arm adapter --arm duomem
+fi
 
-stage "done: everything is in $out, the figures in $out/results/summary.json"
+stage "5/5  all arms play valid_seen"
+"$duomem" evaluate --games valid_seen ${small:+--limit 24} --batch-size 24 "$@" \
+  --adapter "$out/adapter" --memories "$out/memories" --k 2 --out "$out/results"
+"$duomem" report "$out/results" --adapter "$out/adapter" --memories "$out/memories"
+
+stage "done: everything is in $out, the figures in $out/results/summary.json, a page in $out/results/report.html"
+[ -n "$small" ] || say "docs/results takes them with
+  .venv/bin/python scripts/make_results.py own $out/own-games
+  .venv/bin/python scripts/make_results.py valid_seen $out/results --adapter $out/adapter --memories $out/memories"
