@@ -1,11 +1,13 @@
-"""What makes a student good: recipes that differ from a plain one in one thing each, on whole floor plans held out.
+"""What makes a student good: recipes that differ from another in one thing each, on whole floor plans held out.
 
-    python scripts/compare_recipes.py FOLDER --trajectories TEACH [--only NAME …] [--games 100] [--list] [--json]
+    python scripts/compare_recipes.py FOLDER --trajectories TEACH [--only NAME …] [--plan] [--list] [--json]
 
 TEACH is what `duomem-mlx teach --teacher search --games train` wrote. Floor plans are held out as by `train` with
 `--held-out 0.03 --seed 0`. A recipe is two commands, which it prints: `train` on 600 of the other games, 150 steps of
-four rows, and `evaluate` on the first `--games` held-out ones. The same call goes on where it stopped. The table
-compares each with `plain`, on the same games, by McNemar's exact test; valid_seen is never read.
+four rows, and `evaluate` on the first 100 held-out ones. The same call goes on where it stopped, and `--plan` says how
+long what is left will take. The table, FOLDER/recipes.json too, compares each with `plain` or the recipe it names, on
+the same games, by McNemar's exact test; valid_seen is never read. `--games`, `--train-games` and `--model` make it
+smaller.
 """
 
 import argparse
@@ -13,38 +15,66 @@ import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 SHARE, SEED = 0.03, 0
+TRAIN_GAMES, TOGETHER = 600, 24
 PLAIN = "plain"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What differs from the plain one."""
+    """What differs, and from which other."""
 
     what: str
     teach: str = ""  # words of `teach`, where the trajectories are others
     train: str = ""
     evaluate: str = "--arm adapter"
-    first: int = 600  # games of the order that all commands use
+    share: float = 1  # of the training games, in the order that all commands use
+    thoughts: bool = False  # before every action
+    adapter: str = ""  # of which recipe it is, where it has none of its own
+    against: str = PLAIN
 
 
 RECIPES = {
-    PLAIN: Recipe("600 games once, compact text, actions alone, rank 16, no memories"),
+    PLAIN: Recipe("all games once, compact text, actions alone, rank 16, no memories", against=""),
     "chat": Recipe("the model's chat template in place of the compact text", train="--prompt-style chat"),
-    "half": Recipe("half the games, twice", train="--epochs 2", first=300),
-    "solutions": Recipe("half the games, two solutions of each", teach="--games train --solutions 2", first=300),
-    "generated": Recipe("generated games in place of ALFWorld's", teach="--games generated:1:600"),
+    "thoughts": Recipe(
+        "chat, a thought before every action", train="--prompt-style chat", thoughts=True, against="chat"
+    ),
+    "half": Recipe("half the games, twice", train="--epochs 2", share=0.5),
+    "solutions": Recipe(
+        "half the games, two solutions of each", teach="--games train --solutions 2", share=0.5, against="half"
+    ),
+    "generated": Recipe("generated games in place of ALFWorld's", teach="--games generated:1:{games}"),
     "memories": Recipe("rows show 0 to 2 memories, and so do games", train="--k 2", evaluate="--arm duomem --k 2"),
-    "memories-unused": Recipe("the same adapter without memories", train="--k 2"),
-    "untaught-memories": Recipe("the plain adapter with two memories", evaluate="--arm duomem --k 2"),
+    "memories-unused": Recipe("the same adapter without memories", adapter="memories", against="memories"),
+    "untaught-memories": Recipe("the plain adapter with two memories", evaluate="--arm duomem --k 2", adapter=PLAIN),
     "rank-4": Recipe("rank 4: 1.2M parameters", train="--rank 4"),
     "rank-32": Recipe("rank 32: 9.8M parameters", train="--rank 32"),
-    "batch-8": Recipe("75 steps of eight rows", train="--batch-size 8"),
+    "batch-8": Recipe("half the steps, of eight rows", train="--batch-size 8"),
 }
+
+
+@dataclass(frozen=True)
+class Bench:
+    folder: Path
+    games: int  # held-out ones, to be judged on
+    train_games: int
+    model: str | None  # None: the shipped student
+
+    @property
+    def whose(self) -> tuple[str, ...]:
+        return () if self.model is None else ("--model", self.model)
+
+    def adapter(self, name: str) -> Path:
+        return self.folder / "adapters" / (RECIPES[name].adapter or name)
+
+    def results(self, name: str) -> Path:
+        return self.folder / "results" / f"{name}-{self.games}"
 
 
 def main() -> None:
@@ -53,22 +83,31 @@ def main() -> None:
     parser.add_argument("--trajectories", type=Path)
     parser.add_argument("--only", nargs="+", choices=RECIPES, default=list(RECIPES))
     parser.add_argument("--games", type=int, default=100)
-    parser.add_argument("--list", action="store_true")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--train-games", type=int, default=TRAIN_GAMES)
+    parser.add_argument("--model")
+    for flag in ("--plan", "--list", "--json"):
+        parser.add_argument(flag, action="store_true")
     options = parser.parse_args()
     if options.list:
         print("\n".join(f"{name:18} {recipe.what}" for name, recipe in RECIPES.items()))
         return
     if options.trajectories is None:
         parser.error("--trajectories is needed: what `duomem-mlx teach` wrote")
+    bench = Bench(options.folder, options.games, options.train_games, options.model)
     held_out(options.folder, options.trajectories)
-    for name in options.only:
-        try:
-            follow(options.folder, name, options.games)
-        except subprocess.CalledProcessError as error:
-            sys.exit(f"{name} stopped with {error.returncode}; the same call goes on.")
-    found = table(options.folder)
-    print(json.dumps(found) if options.json else text_of(found))
+    name = ""
+    try:
+        if options.plan:
+            planned = plan(bench, options.only)
+            print(json.dumps(planned) if options.json else told(planned))
+            return
+        for name in options.only:
+            follow(bench, name)
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"{name or 'The plan'} stopped with {error.returncode}; the same call goes on.")
+    found = {"format": 1, "games": bench.games, "train_games": bench.train_games, "recipes": table(bench)}
+    (bench.folder / "recipes.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(found) if options.json else text_of(found["recipes"]))
 
 
 def held_out(folder: Path, trajectories: Path) -> None:
@@ -102,59 +141,135 @@ def held_out(folder: Path, trajectories: Path) -> None:
     part.replace(folder / "teach" / "trajectories.jsonl")
 
 
-def follow(folder: Path, name: str, games: int) -> None:
+def follow(bench: Bench, name: str) -> None:
+    run(*train_words(bench, RECIPES[name].adapter or name))
+    run(*evaluate_words(bench, name))
+
+
+def train_words(bench: Bench, name: str) -> list[object]:
+    """The call that trains a recipe's adapter; what it is trained on is made first."""
     recipe = RECIPES[name]
-    taught = folder / "teach" / f"first-{recipe.first}.jsonl"
-    if recipe.teach:
-        taught = folder / f"teach-{name}"
-        where = ("--games-dir", folder / "others") if "--games train" in recipe.teach else ()
-        run("teach", "--teacher", "search", *recipe.teach.split(), "--limit", recipe.first, *where, "--out", taught)
-    elif not taught.is_file():
-        lines = (folder / "teach" / "trajectories.jsonl").read_text().splitlines(keepends=True)
-        taught.write_text("".join(lines[: recipe.first]))
-    bank = folder / "bank"
-    if "--k" in recipe.train + recipe.evaluate and not bank.is_dir():
-        run("memories", "build", folder / "teach" / "trajectories.jsonl", "--thin", 1, "--out", bank)
-    with_memories = ("--memories", bank if "--k" in recipe.train else "none")
-    trained = "memories" if name == "memories-unused" else PLAIN if name == "untaught-memories" else name
-    adapter = folder / "adapters" / trained
     size = () if "--batch-size" in recipe.train else ("--batch-size", 4)
-    # fmt: off
-    run("train", taught, *with_memories, "--held-out", 0, *size, *recipe.train.split(), "--out", adapter)
-    run("evaluate", "--games", "train", "--games-dir", folder / "held-out", "--limit", games, "--adapter", adapter,
-        "--memories", bank if "--k" in recipe.evaluate else "none", *recipe.evaluate.split(), "--batch-size", 24,
-        "--out", folder / "results" / f"{name}-{games}")
-    # fmt: on
+    memories = ("--memories", bank(bench) if "--k" in recipe.train else "none")
+    said = ("--held-out", 0, *size, *recipe.train.split(), "--out", bench.adapter(name))
+    return ["train", taught(bench, name), *bench.whose, *memories, *said]
 
 
-def run(*words: object) -> None:
+def evaluate_words(bench: Bench, name: str) -> list[object]:
+    recipe = RECIPES[name]
+    memories = ("--memories", bank(bench) if "--k" in recipe.evaluate else "none")
+    games = ("--games", "train", "--games-dir", bench.folder / "held-out", "--limit", bench.games)
+    said = (*recipe.evaluate.split(), "--batch-size", TOGETHER, "--out", bench.results(name))
+    return ["evaluate", *games, *bench.whose, "--adapter", bench.adapter(name), *memories, *said]
+
+
+def taught(bench: Bench, name: str) -> Path:
+    """The trajectories of a recipe."""
+    recipe, folder = RECIPES[name], bench.folder
+    games = int(recipe.share * bench.train_games)
+    if recipe.teach:
+        path = folder / f"teach-{name}-{games}"
+        words = recipe.teach.format(games=games).split()
+        where = ("--games-dir", folder / "others") if "train" in words else ()
+        run("teach", "--teacher", "search", *words, "--limit", games, *where, "--out", path)
+        return path
+    path = folder / "teach" / f"first-{games}{'-thoughts' if recipe.thoughts else ''}.jsonl"
+    if not path.is_file():
+        lines = (folder / "teach" / "trajectories.jsonl").read_text(encoding="utf-8").splitlines()[:games]
+        if recipe.thoughts:
+            lines = [thoughtful(line) for line in lines]
+        part = path.with_suffix(".part")
+        part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        part.replace(path)
+    return path
+
+
+def thoughtful(line: str) -> str:
+    from thoughts import with_thoughts
+
+    from duomem_mlx.trajectory import from_record, to_record
+
+    return json.dumps(to_record(with_thoughts(from_record(json.loads(line), "a trajectory"))))
+
+
+def bank(bench: Bench) -> Path:
+    path = bench.folder / "bank"
+    if not path.is_dir():
+        run("memories", "build", bench.folder / "teach" / "trajectories.jsonl", "--thin", 1, "--out", path)
+    return path
+
+
+def run(*words: object) -> str:
+    """Standard output of a command, where `--json` is among its words."""
     call = [sys.executable, "-m", "duomem_mlx", *map(str, words)]
     print("$ duomem-mlx", shlex.join(call[3:]), file=sys.stderr, flush=True)
-    subprocess.run(call, check=True, stdout=sys.stderr)
+    wanted = subprocess.PIPE if "--json" in words else sys.stderr
+    return subprocess.run(call, check=True, stdout=wanted, text=True).stdout or ""
 
 
-def table(folder: Path) -> dict[str, Any]:
-    """Every recipe that has been followed, on the games that it and the plain one both played."""
+def plan(bench: Bench, names: Sequence[str]) -> dict[str, Any]:
+    """{recipe: {"train": hours, "play": hours}} of what is left. Training is tried out for up to a minute each;
+    playing is as long as the held-out games take the untrained student, which uses all its actions, in 24 of them."""
+    hours: dict[str, dict[str, float]] = {}
+    slowest: dict[str, float] = {}  # seconds a game by prompt style
+    trained: set[Path] = set()
+    for name in names:
+        style = "chat" if "chat" in RECIPES[name].train else "compact-1"
+        of = RECIPES[name].adapter or name
+        left = {"train": 0.0, "play": 0.0}
+        if bench.adapter(name) not in trained and not is_trained(bench.adapter(name)):
+            trained.add(bench.adapter(name))
+            left["train"] = json.loads(run(*train_words(bench, of), "--plan", "--json"))["hours"]
+        if not (bench.results(name) / "summary.json").is_file():
+            if style not in slowest:
+                games = ("--games", "train", "--games-dir", bench.folder / "held-out", "--limit", TOGETHER)
+                how = ("--arm", "base", "--adapter", "none", "--memories", "none", "--prompt-style", style)
+                out = ("--max-tokens", 32, "--batch-size", TOGETHER, "--out", bench.folder / f"plan-{style}", "--json")
+                found = json.loads(run("evaluate", *games, *bench.whose, *how, *out))
+                slowest[style] = found["arms"]["base"]["seconds_per_game"]
+            left["play"] = slowest[style] * bench.games / 3600
+        hours[name] = {of: round(value, 3) for of, value in left.items()}
+    return {"recipes": hours, "hours": round(sum(sum(left.values()) for left in hours.values()), 2)}
+
+
+def is_trained(adapter: Path) -> bool:
+    if not (adapter / "duomem.json").is_file():
+        return False
+    figures = json.loads((adapter / "duomem.json").read_text(encoding="utf-8"))["figures"]
+    return bool(figures["steps"] == figures["planned_steps"])
+
+
+def told(planned: dict[str, Any]) -> str:
+    lines = [f"{'':18} {'training, h':>11}  {'playing, h, at most':>19}"]
+    lines += [f"{name:18} {left['train']:11.2f}  {left['play']:19.2f}" for name, left in planned["recipes"].items()]
+    return "\n".join([*lines, f"About {planned['hours']:.1f} hours are left. Without --plan it is done."])
+
+
+def table(bench: Bench) -> dict[str, Any]:
+    """Every recipe that has been followed, on the games that it and the one it is compared with both played."""
+    from duomem_mlx.errors import DuomemError
     from duomem_mlx.evaluation.results import read_episodes
     from duomem_mlx.evaluation.statistics import discordant, mcnemar, wilson
+    from duomem_mlx.paths import read_json
 
     verdicts: dict[str, dict[str, bool]] = {}
     found: dict[str, Any] = {}
-    for name in RECIPES:
-        episodes = [
-            episode
-            for results in sorted((folder / "results").glob(f"{name}-[0-9]*"))
-            for seeds in read_episodes(results).values()
-            for episode in seeds.get(0, [])
-        ]
-        if not episodes:
-            continue
+    for name, recipe in RECIPES.items():
+        try:
+            seeds = next(of for arm, of in read_episodes(bench.results(name)).items() if arm != "teacher")
+        except (DuomemError, StopIteration):
+            continue  # not followed yet
+        episodes = [episode for of_seed in seeds.values() for episode in of_seed]
         verdicts[name] = {one.game: one.won for one in episodes}
         won, games = sum(verdicts[name].values()), len(verdicts[name])
-        plain_alone, alone = discordant(verdicts.get(PLAIN, {}), verdicts[name])
+        other_alone, alone = discordant(verdicts.get(recipe.against, {}), verdicts[name])
         steps = [step for one in episodes for step in one.steps]
+        record = read_json(bench.adapter(name) / "duomem.json", "adapter's record")
         found[name] = {
-            "what": RECIPES[name].what,
+            "what": recipe.what,
+            "against": recipe.against,
+            "trained_steps": record["figures"]["steps"],
+            "trained_tokens": record["data"]["tokens"],
             "games": games,
             "won": won,
             "wilson95": [round(bound, 4) for bound in wilson(won, games)],
@@ -162,21 +277,22 @@ def table(folder: Path) -> dict[str, Any]:
             "refused": round(sum("refused" in step.flags for step in steps) / max(1, len(steps)), 4),
             "seconds_per_game": round(sum(one.seconds for one in episodes) / len(episodes), 2),
             "alone": alone,
-            "plain_alone": plain_alone,
-            "p": mcnemar(plain_alone, alone),
+            "other_alone": other_alone,
+            "p": mcnemar(other_alone, alone),
         }
     return found
 
 
 def text_of(found: dict[str, Any]) -> str:
-    lines = [f"{'':18} {'won':>8}  {'95%':>14}  {'steps':>5}  {'refused':>7}  {'alone':>7}  {'p':>6}"]
+    lines = [f"{'':18} {'won':>8}  {'95%':>14}  {'steps':>5}  {'refused':>7}  {'against':9} {'alone':>7}  {'p':>6}"]
     for name, of in found.items():
         low, high = of["wilson95"]
         lines.append(
             f"{name:18} {of['won']:4}/{of['games']:<3}  {low:6.1%}–{high:6.1%}  {of['steps_mean']:5.2f}"
-            f"  {of['refused']:7.1%}  {of['alone']:3}:{of['plain_alone']:<3}  {of['p']:6.3f}  {of['what']}"
+            f"  {of['refused']:7.1%}  {of['against']:9} {of['alone']:3}:{of['other_alone']:<3}  {of['p']:6.3f}"
+            f"  {of['what']}"
         )
-    return "\n".join([*lines, "alone: games won by this recipe and not by plain : the other way round"])
+    return "\n".join([*lines, "alone: games won by this recipe and not by the other : the other way round"])
 
 
 if __name__ == "__main__":

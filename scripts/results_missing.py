@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 OUT = "runs/reproduce"
+AXES = f"--adapter {OUT}/adapter --memories {OUT}/memories"
 SEEDS = "--adapter runs/seed0 --adapter runs/seed1 --adapter runs/seed2"
 # measurement -> what it is, and its commands
 LADDER = (
     "scripts/reproduce.sh",
-    f"python scripts/make_results.py valid_seen {OUT}/results",
+    f"python scripts/make_results.py own {OUT}/own-games",
+    f"python scripts/make_results.py valid_seen {OUT}/results {AXES}",
 )
 COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "k": (

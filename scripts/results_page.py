@@ -217,17 +217,20 @@ def recipes(kept: Kept) -> Iterator[Section]:
         return
     rows = []
     for name, one in of["recipes"].items():
-        cells = [f"{one['won']}/{one['games']}", rate(one["won"] / one["games"], one["wilson95"])]
-        cells += [number(one["steps_mean"]), f"{one['refused']:.1%}", number(one["seconds_per_game"])]
-        against = (NONE, NONE) if name == "plain" else (f"{one['alone']} : {one['plain_alone']}", f"{one['p']:.2g}")
-        rows.append((name, one["what"], number(one.get("trained_steps"), 0), *cells, *against))
-    columns = ("recipe", "what it is", "training steps", "won", "success [95%]", "mean steps", "refused", "s a game")
-    table = Table("One thing changed at a time", (*columns, "it alone won : plain alone won", "p"), tuple(rows))
+        cells = [f"{one['trained_steps']:,}", f"{one['trained_tokens']:,}", f"{one['won']}/{one['games']}"]
+        cells += [rate(one["won"] / one["games"], one["wilson95"]), number(one["steps_mean"])]
+        cells += [f"{one['refused']:.1%}", number(one["seconds_per_game"])]
+        alone = (one["against"], f"{one['alone']} : {one['other_alone']}", f"{one['p']:.2g}")
+        rows.append((name, one["what"], *cells, *(alone if one["against"] else (NONE, NONE, NONE))))
+    columns = ("recipe", "what it is", "training steps", "tokens", "won", "success [95%]", "mean steps", "refused")
+    columns += ("s a game", "against", "it alone won : that alone won", "p")
     text = (
-        "Each on training games of floor plans that are held out whole, against the plain recipe on the same games by "
-        f"exact McNemar's; p is not corrected for how many comparisons there are. {of['note']}"
+        f"Each trained on {of['train_games']} training games or as many steps of fewer, and judged on {of['games']} "
+        "others, of floor plans that are held out whole, against another recipe on the same games by exact McNemar's; "
+        "p is not corrected for how many comparisons there are."
     )
-    yield Section("recipes", "What makes a student good", (text,), (table,))
+    tables = (Table("One thing changed at a time", columns, tuple(rows)),)
+    yield Section("recipes", "What makes a student good", (text,), tables)
 
 
 SECTIONS = (ladder, speed, by_k, spread, four_bits, scienceworld, recipes)

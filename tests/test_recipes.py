@@ -1,0 +1,109 @@
+"""scripts/compare_recipes.py: what each recipe changes, what is said of those that were followed."""
+
+import json
+import re
+from pathlib import Path
+
+import compare_recipes
+import make_results
+import pytest
+import results_page
+from compare_recipes import RECIPES, Bench, table, text_of, thoughtful, train_words
+from thoughts import with_thoughts
+
+from duomem_mlx.household.environment import household
+from duomem_mlx.household.wording import NAME
+from duomem_mlx.teachers.record import attempt
+from duomem_mlx.trajectory import from_record, to_record
+
+from .report.folders import episode, results, step
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_thought_names_only_what_was_read_or_is_done_next(seed: int) -> None:
+    world = household()
+    played = attempt(world, f"generated:{seed}", world.teacher(), {"kind": "search"}, 30)
+    thoughtful = with_thoughts(played)
+    assert [one.action for one in thoughtful.steps] == [one.action for one in played.steps]
+    read = played.opening
+    for one in thoughtful.steps:
+        assert one.thought
+        assert "\n" not in one.thought
+        known = set(re.findall(NAME, f"{read} {one.action}"))
+        assert set(re.findall(NAME, one.thought)) <= known
+        read += f" {one.observation}"
+
+
+def test_what_is_kept_of_a_thoughtful_trajectory_can_be_read() -> None:
+    world = household()
+    played = attempt(world, "generated:1", world.teacher(), {"kind": "search"}, 30)
+    found = from_record(json.loads(thoughtful(json.dumps(to_record(played)))), "here")
+    assert all(one.thought for one in found.steps)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    (tmp_path / "teach").mkdir()
+    world = household()
+    played = [attempt(world, f"generated:{n}", world.teacher(), {"kind": "search"}, 30) for n in range(8)]
+    lines = [json.dumps(to_record(one)) + "\n" for one in played]
+    (tmp_path / "teach" / "trajectories.jsonl").write_text("".join(lines))
+    return Bench(tmp_path, games=4, train_games=6, model=None)
+
+
+def test_thoughts_differ_from_chat_in_the_thoughts_alone(bench: Bench) -> None:
+    assert RECIPES["thoughts"].against == "chat"
+    chat, thoughts = train_words(bench, "chat"), train_words(bench, "thoughts")
+    assert [a for a, b in zip(chat, thoughts, strict=True) if a != b] == [chat[1], chat[-1]]
+    kept = [[json.loads(line) for line in Path(words[1]).read_text().splitlines()] for words in (chat, thoughts)]
+    assert len(kept[0]) == 6
+    for record, other in zip(*kept, strict=True):
+        assert all(one.pop("thought") for one in other["steps"])
+        assert record == other
+
+
+def test_every_recipe_is_compared_with_one_that_came_before_it() -> None:
+    before: set[str] = set()
+    for name, recipe in RECIPES.items():
+        assert recipe.against in before | ({""} if name == "plain" else set())
+        before.add(name)
+
+
+def test_recipes_stand_beside_the_one_they_change(bench: Bench, tmp_path: Path, monkeypatch) -> None:
+    steps = [step("look", "You see a mug 1.")]
+    for name, won in {"plain": "wwll", "chat": "wlll", "thoughts": "wwwl"}.items():
+        results(bench.results(name), [episode(f"g/{n}", "adapter", w == "w", steps) for n, w in enumerate(won)])
+        bench.adapter(name).mkdir(parents=True)
+        record = {"figures": {"steps": 150, "planned_steps": 150}, "data": {"tokens": 9000}}
+        (bench.adapter(name) / "duomem.json").write_text(json.dumps(record))
+    found = table(bench)
+    assert list(found) == ["plain", "chat", "thoughts"]
+    assert [(one["alone"], one["other_alone"]) for one in found.values()] == [(0, 0), (0, 1), (2, 0)]
+    assert (found["thoughts"]["against"], found["thoughts"]["trained_steps"]) == ("chat", 150)
+    assert "thoughts" in text_of(found)
+    (tmp_path / "recipes.json").write_text(
+        json.dumps({"format": 1, "games": 4, "train_games": 6, "recipes": found}), encoding="utf-8"
+    )
+    make_results.keep("recipes", [tmp_path], options=None, into=tmp_path / "kept")
+    page = results_page.page(make_results.read_kept(tmp_path / "kept"))
+    assert re.search(r"\n\| thoughts \| .* \| 150 \| 9,000 \| 3/4 \| .* \| chat \| 2 : 0 \| ", page)
+    assert re.search(r"\n\| plain \| .* \| – \| – \| – \|\n", page)
+
+
+def test_a_plan_asks_only_for_what_is_left(bench: Bench, monkeypatch) -> None:
+    asked: list[str] = []
+
+    def answer(*words: object) -> str:
+        asked.append(str(words[0]))
+        return json.dumps({"hours": 0.5, "arms": {"base": {"seconds_per_game": 9.0}}})
+
+    monkeypatch.setattr(compare_recipes, "run", answer)
+    results(bench.results("half"), [episode("g/0", "adapter", True, [step("look", "You see a mug 1.")])])
+    bench.adapter("half").mkdir(parents=True)
+    (bench.adapter("half") / "duomem.json").write_text(json.dumps({"figures": {"steps": 9, "planned_steps": 9}}))
+    found = compare_recipes.plan(bench, ["plain", "half", "untaught-memories"])
+    assert found["recipes"]["half"] == {"train": 0, "play": 0}
+    assert found["recipes"]["untaught-memories"]["train"] == 0
+    assert asked.count("train") == 1
+    assert asked.count("evaluate") == 1
+    assert found["hours"] == pytest.approx(0.5 + 2 * 9 * 4 / 3600, abs=0.01)
