@@ -140,9 +140,13 @@ class Panels:
             self._live = None
 
     def _drawn(self) -> "RenderableType":
-        """The row of the game that is being played."""
+        """The row of the game that is being played. To its right there is room for the ^C that a terminal writes where
+        the cursor is: on a line of its own it would shift what is to be taken away again."""
+        from rich.constrain import Constrain
+
         last = (len(self._games) - 1) // self._in_a_row * self._in_a_row
-        return self._together([self._panel(game, self._console.height - 1) for game in self._games[last:]])
+        row = self._together([self._panel(game, self._console.height - 1) for game in self._games[last:]])
+        return Constrain(row, self._console.width - len("^C"))
 
     @property
     def _in_a_row(self) -> int:
@@ -189,7 +193,7 @@ class Panels:
     def _lines(self, part: "RenderableType") -> int:
         """How many lines it takes inside of a panel."""
         console = self._console
-        width = console.width // min(self._in_a_row, len(self._games) or 1) - 4
+        width = console.width // min(self._in_a_row, len(self._games) or 1) - 6  # a frame, and room to the right
         return len(console.render_lines(part, console.options.update(width=width)))
 
     def _memories(self, reasons: Sequence["Reason"], explain: bool) -> "RenderableType":

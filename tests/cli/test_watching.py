@@ -98,3 +98,11 @@ def test_while_it_is_played_it_keeps_to_the_height_of_the_terminal_and_shows_the
     lines = capture.get().splitlines()
     assert len(lines) <= max(height - 1, 10)
     assert height < 24 or any(">  act 29" in line for line in lines)
+
+
+def test_what_is_taken_away_again_leaves_room_for_what_ctrl_c_writes() -> None:
+    console = Console(file=io.StringIO(), width=80, height=24, force_terminal=True, color_system=None)
+    panels = Panels(console, explain=True)
+    panels._games.append(watched(turns=30))
+    lines = console.render_lines(panels._drawn(), pad=False)
+    assert {sum(segment.cell_length for segment in line) for line in lines} == {78}
