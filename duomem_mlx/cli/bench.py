@@ -142,8 +142,8 @@ def cold_calls(
 
 
 def started(words: list[str], environment: Mapping[str, str]) -> dict[str, Any]:
-    """Seconds that a new process takes to its first action, as it counts them itself, and until it has ended. Raises
-    DuomemError when it fails."""
+    """Seconds that a new process takes to its first action, as it counts them itself, whole and by part, and until it
+    has ended. Raises DuomemError when it fails."""
     from duomem_mlx.errors import DuomemError
 
     began = time.perf_counter()
@@ -153,7 +153,8 @@ def started(words: list[str], environment: Mapping[str, str]) -> dict[str, Any]:
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["It said nothing."])[-1].removeprefix("duomem-mlx: ")
         raise DuomemError(f"A cold start failed. {said}", "Or leave it out with --no-cold-start.")
-    return {"first_action_seconds": loads(done.stdout)["first_action_seconds"], "process_seconds": seconds}
+    counted = {name: spent for name, spent in loads(done.stdout).items() if name.startswith("first_action_")}
+    return {**counted, "process_seconds": seconds}
 
 
 def heading(record: dict[str, Any]) -> Iterator[tuple[str, str]]:

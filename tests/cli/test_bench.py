@@ -29,6 +29,7 @@ def test_json_has_every_figure_and_what_it_was_measured_on(
     assert record["play"]["turns"] == 4
     (start,) = record["cold_start"].values()
     assert 0 < start["first_action_seconds"] < start["process_seconds"] + 0.02  # a process knows its start to 0.01 s
+    assert sum(start["first_action_parts"].values()) == pytest.approx(start["first_action_seconds"], abs=0.01)
     assert record["peak_resident_bytes"] > record["peak_array_bytes"] > 0
 
 

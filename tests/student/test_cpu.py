@@ -60,6 +60,17 @@ def test_attention(length, heads, groups):
     assert_near(gradients(found, queries, keys, values), gradients(wanted, queries, keys, values), 2e-5)
 
 
+@on_cpu
+@pytest.mark.parametrize(("new", "length"), [(2, 2), (5, 40), (128, 130), (129, 300), (300, 300)])
+@pytest.mark.parametrize(("heads", "groups"), [(4, 4), (6, 2)])
+def test_attention_of_what_comes_last(new, length, heads, groups):
+    mx.random.seed(new)
+    queries = mx.random.normal((2, heads, new, 16)) * 3
+    keys, values = mx.random.normal((2, 2, groups, length + 7, 16))[..., :length, :] * 3
+    wanted = mx.fast.scaled_dot_product_attention(queries, keys, values, scale=0.25, mask="causal")
+    assert_near([cpu.later_attention(queries, keys, values, 0.25)], [wanted])
+
+
 def fail(before):
     with cpu.quick():
         assert nn.silu is not before[1]

@@ -34,36 +34,61 @@ def by_game(turns: Any) -> dict[str, list[Turn]]:
     return dict(found)
 
 
-def from_scratch(student: tiny.TinyStudent, writer: Writer, entry: Entry, settings: PlaySettings) -> list[str]:
+class Heard:
+    """A writer that keeps the tokens of the answer it has just read."""
+
+    def __init__(self, writer: Writer) -> None:
+        self.writer = writer
+        self.tokens: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.writer, name)
+
+    def read(self, tokens: Any) -> prompt.Reply:
+        self.tokens = list(tokens)
+        return self.writer.read(tokens)
+
+
+def said(student: tiny.TinyStudent, writer: Writer, settings: PlaySettings) -> dict[str, list[list[int]]]:
+    """The answers' tokens, by game."""
+    heard: Any = Heard(writer)
+    found: dict[str, list[list[int]]] = defaultdict(list)
+    for turn in play(student, heard, entries(), settings):  # which comes right after its answer was read
+        found[turn.key].append(heard.tokens)
+    return dict(found)
+
+
+def from_scratch(student: tiny.TinyStudent, writer: Writer, entry: Entry, settings: PlaySettings) -> list[list[int]]:
     """The plain reference: the whole history through the model for every single token, no cache."""
     import mlx.core as mx
 
     game = entry.game
     tokens = writer.start(game.reset(), entry.examples)
-    actions = []
+    answers = []
     for _ in range(settings.max_steps):
         answer: list[int] = []
         while len(answer) < settings.max_tokens and not (answer and answer[-1] in writer.stop_tokens):
             logits = student.model(mx.array([tokens + answer]))[0, -1]
             answer.append(int(mx.argmax(logits).item()))
+        answers.append(answer)
         reply = writer.read(answer)
-        actions.append(reply.action or "")
         outcome = "There was no action in that answer." if reply.action is None else game.step(reply.action)
         if game.done:
             break
         tokens += answer + ([] if answer[-1] in writer.stop_tokens else writer.closing()) + writer.observation(outcome)
-    return actions
+    return answers
+
+
+def says_the_same(student: tiny.TinyStudent, writer: Writer, settings: PlaySettings) -> bool:
+    wanted = {entry.key: from_scratch(student, writer, entry, settings) for entry in entries()}
+    return said(student, writer, settings) == wanted
 
 
 @pytest.mark.parametrize("style", prompt.STYLES)
 @pytest.mark.parametrize("width", [1, 3])
 def test_the_same_tokens_as_a_run_without_any_cache(student: tiny.TinyStudent, style: str, width: int) -> None:
     writer = make_writer(student.tokenizer, style, "Act.")
-    settings = PlaySettings(max_steps=5, max_tokens=6, width=width)
-    played = by_game(play(student, writer, entries(), settings))
-    for entry in entries():
-        expected = from_scratch(student, writer, entry, settings)
-        assert [turn.action for turn in played[entry.key]] == expected
+    assert says_the_same(student, writer, PlaySettings(max_steps=6, max_tokens=6, width=width))
 
 
 @pytest.mark.parametrize("family", [*made.FAMILIES, *made.OTHER_CACHES])
@@ -72,20 +97,14 @@ def test_every_family_says_the_same(family: str, width: int, monkeypatch: pytest
     monkeypatch.setattr(episodes.cpu, "lanes", lambda most: min(2, most))
     other = tiny.TinyStudent(made.model(family), tiny.tokenizer())
     writer = make_writer(other.tokenizer, prompt.COMPACT, "Act.")
-    settings = PlaySettings(max_steps=6, max_tokens=6, width=width)
-    played = by_game(play(other, writer, entries(), settings))
-    for entry in entries():
-        assert [turn.action for turn in played[entry.key]] == from_scratch(other, writer, entry, settings)
+    assert says_the_same(other, writer, PlaySettings(max_steps=6, max_tokens=6, width=width))
 
 
 @pytest.mark.parametrize("family", ["qwen3", "granite (scaled)"])
 def test_turns_in_rounds_say_the_same(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(episodes, "can_feed", lambda model: False)
     other = tiny.TinyStudent(made.model(family), tiny.tokenizer())
-    writer = make_writer(other.tokenizer, prompt.COMPACT, "Act.")
-    played = by_game(play(other, writer, entries(), SETTINGS))
-    for entry in entries():
-        assert [turn.action for turn in played[entry.key]] == from_scratch(other, writer, entry, SETTINGS)
+    assert says_the_same(other, make_writer(other.tokenizer, prompt.COMPACT, "Act."), SETTINGS)
 
 
 def test_a_long_start_takes_several_passes(student: tiny.TinyStudent, monkeypatch: pytest.MonkeyPatch) -> None:
