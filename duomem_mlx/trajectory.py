@@ -88,11 +88,11 @@ def to_record(trajectory: Trajectory) -> dict[str, Any]:
     return record
 
 
-def from_record(record: Any, where: str) -> Trajectory:
-    """The trajectory of one JSON object; `where` names it in errors. Raises DuomemError when a field is missing
-    or of another type, or the format is newer than this program's."""
+def from_record(record: Any, where: str, remedy: str = "") -> Trajectory:
+    """The trajectory of one JSON object; `where` names it in errors, `remedy` says what to do about one. Raises
+    DuomemError when a field is missing or of another type, or the format is newer than this program's."""
     if not isinstance(record, dict):
-        raise DuomemError(f"{where} is not a trajectory: a JSON object was expected.", _REMAKE)
+        raise DuomemError(f"{where} is not a trajectory: a JSON object was expected.", remedy or _REMAKE)
     version = record.get("format")
     refuse_newer(where, version, FORMAT)
     try:
@@ -124,9 +124,9 @@ def from_record(record: Any, where: str) -> Trajectory:
             request=_request(record["request"]) if "request" in record else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DuomemError(f"{where} is not a trajectory ({_reason(error)}).", _REMAKE) from None
+        raise DuomemError(f"{where} is not a trajectory ({_reason(error)}).", remedy or _REMAKE) from None
     if trajectory.end not in ENDS:
-        raise DuomemError(f"{where} is not a trajectory (it ends with {trajectory.end!r}).", _REMAKE)
+        raise DuomemError(f"{where} is not a trajectory (it ends with {trajectory.end!r}).", remedy or _REMAKE)
     return trajectory
 
 
@@ -170,6 +170,7 @@ def append_trajectory(path: Path, trajectory: Trajectory) -> None:
     append_json(path, [to_record(trajectory)])
 
 
+REPLAY = "Remove that file, and evaluate again to play that game."
 _REMAKE = "Remove that line, or make the file again with `duomem-mlx teach`."
 
 
@@ -233,7 +234,7 @@ class Episode(Trajectory):
 
 def episode_from_record(record: Any, where: str) -> Episode:
     """The episode of one JSON object. Raises DuomemError as `from_record` does."""
-    base = from_record(record, where)
+    base = from_record(record, where, REPLAY)
     try:
         steps = tuple(
             PlayedStep(
@@ -258,6 +259,4 @@ def episode_from_record(record: Any, where: str) -> Episode:
             memories=tuple(dict(memory) for memory in record["memories"]),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise DuomemError(
-            f"{where} is not an episode ({_reason(error)}).", "Remove that file and evaluate again."
-        ) from None
+        raise DuomemError(f"{where} is not an episode ({_reason(error)}).", REPLAY) from None

@@ -1,5 +1,6 @@
 """The arms of an evaluation: which of the two axes the student is given."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,6 +43,12 @@ def name_and_k(label: str, default_k: int) -> tuple[str, int]:
     """What `Arm.label` was made of; an arm without memories has `default_k` too."""
     name, mark, k = label.rpartition(".k")
     return (name, int(k)) if mark and k.isdecimal() else (label, default_k)
+
+
+def shows_bank(labels: Iterable[str]) -> bool:
+    """Whether any of these arms shows memories of the bank that an evaluation names."""
+    names = (name_and_k(label, 0)[0] for label in labels)
+    return any(ARMS[name].memories in ("bank", "random") for name in names if name in ARMS)
 
 
 def arm_named(name: str) -> Arm:

@@ -21,7 +21,7 @@ from duomem_mlx.evaluation.statistics import (
     wilson,
 )
 from duomem_mlx.paths import write_json
-from duomem_mlx.trajectory import Episode, episode_from_record, to_record
+from duomem_mlx.trajectory import REPLAY, Episode, episode_from_record, to_record
 
 SEED = re.compile(r"-?\d{1,18}")  # a folder of an arm that is called otherwise is somebody's own
 OF_A_SEED = ("won", "games", "success", "wilson95", "steps_mean")
@@ -57,9 +57,7 @@ def read_episode(path: Path) -> Episode:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise DuomemError(
-            f"The episode {path} cannot be read ({error}).", "Remove that file and evaluate again."
-        ) from None
+        raise DuomemError(f"The episode {path} cannot be read ({error}).", REPLAY) from None
     return episode_from_record(record, f"The episode {path}")
 
 

@@ -1,5 +1,6 @@
 """Putting a bundle together from what lies on this machine, and refusing what must not leave it."""
 
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any
 
 from duomem_mlx.environment import DEFAULT, OWN_TEACHER, origin_of
 from duomem_mlx.errors import DuomemError, UsageError
+from duomem_mlx.evaluation.arms import shows_bank
 from duomem_mlx.hub import bundle
 from duomem_mlx.hub.card import SEARCH_WORDS, About, make_card
 from duomem_mlx.hub.leaks import refuse_leaks
@@ -18,6 +20,7 @@ from duomem_mlx.student import adapters
 from duomem_mlx.student.models import fingerprint_on_disk
 from duomem_mlx.trajectory import UNKNOWN_TEACHER
 
+LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 MOST_HEADER_BYTES = 100 << 20  # of a safetensors file, as its own reader has it
 
 
@@ -48,7 +51,9 @@ def assemble(
         bank.export(folder / bundle.MEMORIES)
     if summary:
         write_json(folder / bundle.SUMMARY, {**summary, "model": known.name if known else base})
-    license_ = said.license or (known.license if known else None)
+    license_ = said.license if said.license is not None else known.license if known else None
+    if license_ is not None and not LICENSE.fullmatch(license_):
+        raise UsageError(f"{license_!r} is no licence as the Hub names one.", "Write apache-2.0, mit or other.")
     if license_ is None:
         raise UsageError(
             f"The licence of {base} is not known here, nor what follows from it for the bundle.",
@@ -87,6 +92,7 @@ def assemble(
 def _copy_adapter(adapter: Path, folder: Path, model: str) -> dict[str, Any]:
     """The adapter's files, and what its record says. One of mlx-lm's own trainer has no record: others know its base by
     what `model` is, and of its configuration, which names folders of this machine, only what opens it goes along."""
+    adapters.described_lora(adapter)
     if fault := bundle.weights_fault(adapter / adapters.WEIGHTS):
         raise UsageError(f"{adapter / adapters.WEIGHTS} {fault}.", "Publish an adapter of LoRA or DoRA.")
     plain = not (adapter / adapters.RECORD).is_file()
@@ -117,7 +123,7 @@ def _read_results(results: Path, adapter: Path, bank: Bank | None) -> dict[str, 
     of_seeds = [one.get("adapter_hash") for one in summary.get("adapters", {}).values()]
     if adapters.identity(adapter) not in (summary.get("adapter_hash"), *of_seeds):
         raise UsageError(f"The results in {results} are of another adapter.", "Evaluate this one, or leave them out.")
-    if summary.get("memories_hash") != (bank.identity if bank else None):
+    if shows_bank(summary.get("arms") or ()) and summary.get("memories_hash") != (bank.identity if bank else None):
         raise UsageError(
             f"The results in {results} were made with {'other' if bank else 'some'} memories.",
             "Name the bank of that evaluation with --memories, or leave the results out.",
@@ -143,8 +149,10 @@ def _teachers(said: str | None, of_adapter: Sequence[str], bank: Bank | None, wo
     found = sorted({*of_adapter, *(memory.source.teacher for memory in bank or ())}) if said is None else [said]
     if found == [OWN_TEACHER] and world == DEFAULT:
         return [SEARCH_WORDS]
+    if said is not None and not said.strip():
+        raise UsageError("--teacher is blank.", "Name who taught it, with the licence.")
     if said not in (None, OWN_TEACHER):
-        return found
+        return [" ".join(said.split())]
     named = [f"{world}'s own teacher" if name == OWN_TEACHER else name for name in found if name != UNKNOWN_TEACHER]
     who = f" Adapter and memories name {', '.join(named[:3])}." if named else ""
     or_search = ", or --teacher search for the search program" if world == DEFAULT else ""

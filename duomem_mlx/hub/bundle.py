@@ -130,6 +130,7 @@ def check(folder: Path, head: Head) -> list[str]:
             raise broken(name, "is not the file that bundle.json means: size or SHA-256 is another")
         notes.append("Its card was changed after it was published; nothing here is read from it.")
     adapters.check_files(folder)
+    adapters.described_lora(folder)
     if fault := weights_fault(folder / adapters.WEIGHTS):
         raise broken(adapters.WEIGHTS, fault)
     if SUMMARY in head.files and not isinstance(read_json(folder / SUMMARY, "summary of results"), dict):

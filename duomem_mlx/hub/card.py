@@ -6,6 +6,7 @@ from typing import Any
 
 from duomem_mlx import __version__
 from duomem_mlx.environment import Origin
+from duomem_mlx.evaluation.arms import shows_bank
 from duomem_mlx.evaluation.results import interval, table_columns, table_rows
 from duomem_mlx.models_on_disk import KNOWN, STUDENT
 
@@ -150,9 +151,10 @@ def _results(about: About) -> str:
     aids = results.get("decoding")
     how = f"decoding {', '.join(f'{k} {v}' for k, v in aids.items())}" if aids else "greedy"
     learning = f" Banks learnt while they were played ({results['learn']})." if results.get("learn") else ""
+    memories = f", k = {results['k']} memories" if shows_bank(results["arms"]) else ""
     said = (
         f"{results['games']} games of {_world(about)}'s {results['split']}, at most {results['max_steps']} actions "
-        f"each, {how}, from observations alone, k = {results['k']} memories, seed {results['seed']}. Intervals are "
+        f"each, {how}, from observations alone{memories}, seed {results['seed']}. Intervals are "
         f"Wilson's at 95%; in the mean of steps a game that was not won counts {results['max_steps']}; p is exact "
         f"McNemar's on the same games.{learning} Measured on {machine.get('chip')}, {machine.get('ram_gb')} GB, "
         f"{machine.get('system')}, MLX {machine.get('mlx')} on the {machine.get('device')}, {results.get('dtype')}. "

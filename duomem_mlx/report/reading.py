@@ -81,6 +81,8 @@ def curves_of(arms: Iterable[str], default_k: int) -> dict[str, dict[int, str]]:
 def read_run(folder: Path) -> dict[str, Any]:
     """What `config.json` says of the evaluation in `folder`. Raises UsageError when there is none, DuomemError when it
     is torn or of a format that this version does not know."""
+    if folder.is_file():
+        raise UsageError(f"{folder} is a file.", "Name the folder that `duomem-mlx evaluate` wrote.")
     if not (folder / CONFIG).is_file():
         raise UsageError(f"There are no results at {folder}.", MAKE)
     config = _object(folder / CONFIG, "run's config.json")

@@ -121,6 +121,19 @@ def described(folder: Path) -> Iterator[None]:
         ) from None
 
 
+def described_lora(folder: Path) -> dict[str, Any]:
+    """What adapter_config.json says. Raises DuomemError where it is torn, or describes no LoRA and no DoRA."""
+    config = _config(folder)
+    kind = config.get("fine_tune_type", "lora")
+    if kind not in ("lora", "dora"):
+        raise DuomemError(f"The adapter {folder} is of the type {kind}, not LoRA.", "Name a LoRA adapter.")
+    with described(folder):
+        int(config["num_layers"])
+        for name in ("rank", "scale", "dropout"):
+            float(config["lora_parameters"][name])
+    return config
+
+
 def apply(model: Any, folder: Path, dtype: str) -> None:
     """Put the adapter's layers into `model`, which computes in `dtype`, evaluated, dropout off. The layers keep the
     type they were saved in, but that half precision becomes float32 where all else is.
@@ -129,14 +142,14 @@ def apply(model: Any, folder: Path, dtype: str) -> None:
     """
     from mlx_lm.tuner.utils import linear_to_lora_layers
 
-    config = _config(folder)
-    kind = config.get("fine_tune_type", "lora")
-    if kind not in ("lora", "dora"):
-        raise DuomemError(f"The adapter {folder} is of the type {kind}, not LoRA.", "Name a LoRA adapter.")
+    config = described_lora(folder)
     weights = read_weights(folder)
     with described(folder):
         linear_to_lora_layers(
-            model, int(config["num_layers"]), dict(config["lora_parameters"]), use_dora=kind == "dora"
+            model,
+            int(config["num_layers"]),
+            dict(config["lora_parameters"]),
+            use_dora=config.get("fine_tune_type") == "dora",
         )
     expected = {
         name: array.shape for name, array in tree_flatten(model.parameters()) if name.rpartition(".")[2] in LEAVES

@@ -188,6 +188,9 @@ def read_model(folder: Path, name: str) -> tuple[Any, dict[str, Any]]:
     return model, dict(config)
 
 
+_TOO_LONG = "sequence-length-is-longer-than-the-specified-maximum"  # a warning of transformers', told once
+
+
 def _tokenizer(folder: Path, config: dict[str, Any], name: str) -> Any:
     from mlx_lm.utils import load_tokenizer
 
@@ -198,6 +201,7 @@ def _tokenizer(folder: Path, config: dict[str, Any], name: str) -> Any:
             f"The tokenizer of {name} cannot be loaded from {folder}: {_first_line(error)}.", "Fetch it again."
         ) from None
     _mend_splitting(tokenizer, folder)
+    tokenizer.deprecation_warnings[_TOO_LONG] = True  # prompts are measured here, and their lengths minded
     return tokenizer
 
 

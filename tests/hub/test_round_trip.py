@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import mlx.core as mx
 import mlx_lm
@@ -249,13 +251,16 @@ def test_a_name_that_the_hub_cannot_have_is_refused(hub, call, parts, name: str)
         ({"--base": None}, "--base OWNER/NAME"),
         ({"--base": "just-a-name"}, "--base OWNER/NAME"),
         ({"--license": None}, "--license"),
+        ({"--license": ""}, "no licence as the Hub names one"),
+        ({"--license": "GPL v3 or so"}, "no licence as the Hub names one"),
+        ({"--teacher": " "}, "--teacher is blank"),
     ],
 )
 def test_what_is_lacking_for_a_card_is_asked_for(hub, call, parts, change, said: str) -> None:
     words = making.publishing(parts, REPO)
     for option, value in change.items():
-        place = words.index(option)
-        words[place : place + 2] = [option, value] if value else []
+        place = words.index(option) if option in words else len(words)
+        words[place : place + 2] = [] if value is None else [option, value]
     found, _, err = call(*words)
     assert found == 2, err
     assert said in err
@@ -349,3 +354,24 @@ def test_what_is_no_lora_is_not_published(hub, call, parts, tmp_path) -> None:
     found, _, err = call("publish", plain, "--to", REPO, "--base", making.BASE, "--license", "mit", "--dry-run")
     assert found == 2
     assert "'model.norm.weight', which is no part of a LoRA adapter" in err
+
+
+def test_an_adapter_s_own_results_need_no_memories_whatever_bank_was_at_hand(hub, call, parts, tmp_path) -> None:
+    summary = json.loads((parts / "results" / "summary.json").read_text())
+    alone = {name: figures for name, figures in summary["arms"].items() if name in ("base", "adapter")}
+    (tmp_path / "summary.json").write_text(json.dumps({**summary, "arms": alone}))
+    words = ["publish", parts / "adapter", "--results", tmp_path / "summary.json", "--to", REPO, "--base", making.BASE]
+    found, out, err = call(*words, "--license", "mit", "--dry-run")
+    assert found == 0, err
+    assert "from observations alone, seed" in out
+    assert "memories" not in out.partition("## Results")[2].partition("## Limits")[0]
+
+
+def test_what_describes_no_adapter_is_not_published(hub, call, parts, tmp_path) -> None:
+    adapter = Path(shutil.copytree(parts / "adapter", tmp_path / "adapter"))
+    words = ["publish", adapter, "--to", REPO, "--base", making.BASE, "--license", "mit", "--dry-run"]
+    for config in ({}, {"num_layers": 2}, {"num_layers": "x", "lora_parameters": {}}, {"lora_parameters": 3}):
+        (adapter / "adapter_config.json").write_text(json.dumps(config))
+        found, _, err = call(*words)
+        assert found == 1
+        assert "does not describe an adapter of mlx-lm" in err

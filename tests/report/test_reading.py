@@ -89,3 +89,17 @@ def test_each_seed_of_an_arm_can_be_looked_at_and_is_waited_for(tmp_path):
     assert found.views == {"base": ("base", 0), "adapter, seed 0": ("adapter", 0), "adapter, seed 4": ("adapter", 4)}
     assert found.unfinished == {"adapter, seed 4": 1}
     assert len(found.of_arm("adapter")) == 3
+
+
+def test_a_file_named_for_its_folder_is_told(tmp_path):
+    folder = results(tmp_path / "r", two_games())
+    with pytest.raises(UsageError, match=r"summary\.json is a file\. Name the folder"):
+        read_run(folder / "summary.json")
+
+
+@pytest.mark.parametrize("text", ["[]", '{"format": 1}', "{"])
+def test_an_episode_that_is_none_says_how_it_is_played_again(tmp_path, text):
+    folder = results(tmp_path / "r", two_games())
+    next((folder / "episodes" / "base" / "0").iterdir()).write_text(text)
+    with pytest.raises(DuomemError, match="Remove that file, and evaluate again"):
+        read(folder)

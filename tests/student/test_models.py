@@ -320,3 +320,10 @@ def test_adding_an_adapter_later_is_the_same(base, adapter):
     at_once = load_student(str(base), adapter)
     assert greedy(later.model, later.tokenizer) == greedy(at_once.model, at_once.tokenizer)
     assert later.adapter_identity == at_once.adapter_identity
+
+
+def test_a_text_longer_than_a_model_reads_is_measured_without_a_word(base, capfd):
+    tokenizer = load_student(str(base)).tokenizer
+    tokenizer.model_max_length = 4
+    assert len(tokenizer.encode(PROMPT)) > 4
+    assert capfd.readouterr().err == ""
