@@ -48,10 +48,11 @@ class Game(Protocol):
 class Environment(Protocol):
     """A world of games. Beyond these names it may offer `splits` (what is taught on, what is measured on, then any
     others), `kind(task_id)`, `place(task_id)`, `refused(observation)`, `cause(episode)`, `normalise(action)`,
-    `shorten(text)`, `commands(texts)` and `seen(texts)` (out of what was told so far: what may be said, and place ->
-    what lies there), `teacher()`, `varied_teacher(seed)`, `solutions(task_id)`, `describe(trajectory)`, `origin`
-    (`Origin`), `parallel_safe` (False: one game at a time) and `side_effects` (what playing does outside of the game,
-    as in "writes files"); a game may offer `valid_commands()`, `snapshot()` and `restore(state)`."""
+    `shorten(text)`, `general(text)` (without what tells things of a kind apart), `commands(texts)` and `seen(texts)`
+    (out of what was told so far: what may be said, and place -> what lies there), `teacher()`, `varied_teacher(seed)`,
+    `solutions(task_id)`, `describe(trajectory)`, `origin` (`Origin`), `parallel_safe` (False: one game at a time) and
+    `side_effects` (what playing does outside of the game, as in "writes files"); a game may offer `valid_commands()`,
+    `snapshot()` and `restore(state)`. Whoever asks for one of these does it by `offers` and `own_teacher`."""
 
     name: str
     instructions: str  # how to act: the system text and the action forms
@@ -159,8 +160,7 @@ def ordered(environment: Environment, split: str, limit: int | None = None) -> l
     """
     if not split.strip():
         raise UsageError("--games is blank.", "Name a split, a folder or a game.")
-    kind = getattr(environment, "kind", lambda task_id: "")
-    tasks = stratified([(task_id, kind(task_id)) for task_id in listed(environment, split)])
+    tasks = stratified([(task_id, _sorted_under(environment, task_id)) for task_id in listed(environment, split)])
     if not tasks:
         known = ", ".join(getattr(environment, "splits", ()))
         fix = f"{environment.name} has {known}." if known else "`duomem-mlx envs check` says what there is."
@@ -181,6 +181,14 @@ def listed(environment: Environment, split: str) -> Sequence[str]:
         if (fault := unfit_id(task_id)) is not None:
             raise DuomemError(f"{environment.name} has a task {task_id!r:.80} that {fault}.", "Mend its `tasks`.")
     return ids
+
+
+def _sorted_under(environment: Environment, task_id: str) -> str:
+    """The kind of a task; that a world cannot say it is told with its game, see `guarded`."""
+    try:
+        return str(getattr(environment, "kind", lambda task_id: "")(task_id))
+    except Exception:
+        return ""
 
 
 def unfit_id(task_id: object) -> str | None:
@@ -228,37 +236,3 @@ def stratified(tasks: Iterable[tuple[str, str]]) -> list[str]:
         for place, (digest, task_id) in enumerate(sorted(members))
     ]
     return [task_id for _, _, task_id in sorted(placed)]
-
-
-def teacher_of(environment: Environment, seed: int | None = None) -> Teacher:
-    """The environment's own teacher; with a seed one that goes about it in another way, the same for the same seed.
-
-    Raises UsageError when it has none.
-    """
-    if seed is not None:
-        vary = getattr(environment, "varied_teacher", None)
-        if vary is None:
-            raise UsageError(
-                f"The teacher of {environment.name!r} knows one way only.", "Leave out --attempts and --solutions."
-            )
-        varied: Teacher = vary(seed)
-        return varied
-    make = getattr(environment, "teacher", None)
-    if make is None:
-        raise UsageError(
-            f"The environment {environment.name!r} has no teacher of its own.",
-            "Use --teacher gold where its games come with solutions, --teacher remote, or import trajectories.",
-        )
-    teacher: Teacher = make()
-    return teacher
-
-
-def solutions_of(environment: Environment) -> Callable[[str], Sequence[Sequence[str]]]:
-    """What gives the ways of winning a game that came with it, as actions, best first and at least one; nobody has
-    seen them win. Raises UsageError where games come without."""
-    known: Callable[[str], Sequence[Sequence[str]]] | None = getattr(environment, "solutions", None)
-    if known is None:
-        raise UsageError(
-            f"The games of {environment.name!r} come without solutions.", "Use --teacher search or remote."
-        )
-    return known

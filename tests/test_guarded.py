@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from duomem_mlx.guarded import MOST_CHARACTERS, WorldBroke, guarded, open_game
+from duomem_mlx.guarded import guarded, open_game
+from duomem_mlx.offers import MOST_CHARACTERS, WorldBroke
 from tests.teachers.corridor import Corridor, Corridors
 
 

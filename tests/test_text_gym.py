@@ -7,7 +7,8 @@ import pytest
 
 from duomem_mlx.doctor.checks import OK
 from duomem_mlx.doctor.world import examine_world
-from duomem_mlx.guarded import WorldBroke, open_game
+from duomem_mlx.guarded import open_game
+from duomem_mlx.offers import WorldBroke
 from duomem_mlx.teachers.record import attempt
 from duomem_mlx.teachers.scripted import ScriptedTeacher
 from duomem_mlx.text_gym import TextGym

@@ -91,10 +91,11 @@ def report(
 def cause_of(results: Path, env: str | None) -> "Cause | None":
     """The world's own word for why a game was not won; None where it has none. A world that is code of somebody's is
     named by the call, never by the results, which may come from anyone."""
+    from duomem_mlx import offers
     from duomem_mlx.report.reading import read_run
 
     played = read_run(results).get("env")
     if env is None and played != wiring.HOUSEHOLD:
         output.say(f"Why games were not won is told without the world's own word; --env {played} would ask it.")
         return None
-    return getattr(wiring.open_environment(env or wiring.HOUSEHOLD, None, "fast"), "cause", None)
+    return offers.cause_of(wiring.open_environment(env or wiring.HOUSEHOLD, None, "fast"))

@@ -74,7 +74,7 @@ def train_rounds(
 ) -> None:
     """All rounds that are left after imitation, as far as time goes, told as they go."""
     from duomem_mlx.cli.training import train_in
-    from duomem_mlx.environment import teacher_of
+    from duomem_mlx.own_teacher import teacher_of
     from duomem_mlx.paths import RunFolder
     from duomem_mlx.student.agent import writer_for
     from duomem_mlx.student.models import load_student

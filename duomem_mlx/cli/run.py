@@ -10,7 +10,7 @@ from duomem_mlx.cli import options, output, wiring, writers
 from duomem_mlx.cli.watching import Screen, Watched, screen_for
 
 if TYPE_CHECKING:
-    from duomem_mlx.environment import Game
+    from duomem_mlx.guarded import Guarded
     from duomem_mlx.memory.bank import Bank
     from duomem_mlx.memory.growth import Learned
     from duomem_mlx.memory.why import Reason
@@ -184,11 +184,13 @@ def tell_learnt(learnt: "Learned", bank: "Bank") -> None:
 
 
 def play_live(
-    agent: "Agent", game: "Game", watched: Watched, max_steps: int, parts: Parts, screen: Screen
+    agent: "Agent", game: "Guarded", watched: Watched, max_steps: int, parts: Parts, screen: Screen
 ) -> dict[str, Any]:
     """Play and show it as it comes; the record is what `--json` prints. `parts` is what has been done since the
     command began."""
-    seen = getattr(agent.environment, "seen", None)
+    from duomem_mlx import offers
+
+    seen = offers.seen_of(agent.environment)
     told = [watched.opening]
     screen.begins(watched)
     end = "steps"
@@ -197,7 +199,11 @@ def play_live(
         told.append(turn.outcome)
         watched.turns.append(turn)
         if seen is not None:
-            watched.seen = seen(told)
+            try:
+                watched.seen = seen(told)
+            except offers.WorldBroke as broke:  # it is shown beside the game, which goes on
+                output.say(broke.what)
+                seen = None
         end = turn.end or end
         if turn.end is not None:
             watched.verdict = verdict(end)

@@ -140,6 +140,7 @@ def _near(
 ) -> "tuple[Behind, Limits, str]":
     """The student, loaded, what it may use, and its name."""
     from duomem_mlx import prompt
+    from duomem_mlx.offers import shorten_of
     from duomem_mlx.student.cpu import give_back_freed_memory
     from duomem_mlx.student.episodes import ANSWER_TOKENS
     from duomem_mlx.student.machine import size_in_bytes
@@ -155,7 +156,7 @@ def _near(
     for warning in student.warnings:
         output.say(warning)
     style = style or str(student.adapter_record.get("prompt_style", prompt.CHAT))
-    prompts = make_prompts(student.tokenizer, style, getattr(environment, "shorten", prompt.unchanged))
+    prompts = make_prompts(student.tokenizer, style, shorten_of(environment))
     if style == prompt.COMPACT:
         output.say("Prompts are compact-1: first the opening of a game, then actions and what comes of them.")
     give_back_freed_memory()

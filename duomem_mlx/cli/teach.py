@@ -106,8 +106,10 @@ def teach(
     again) and summary.json; a remote teacher's answers are in answers.jsonl before they are used. The same command
     again goes on where it stopped, and pays for no answer twice.
     """
-    from duomem_mlx.environment import ordered, solutions_of, teacher_of
+    from duomem_mlx.environment import ordered
     from duomem_mlx.errors import DuomemError, UsageError
+    from duomem_mlx.offers import solutions_of
+    from duomem_mlx.own_teacher import teacher_of
     from duomem_mlx.paths import run_folder, write_json
     from duomem_mlx.teachers.attempts import AGAIN, NOT_WON, WON, attempts_in, summary_of
     from duomem_mlx.teachers.budget import Limits
@@ -193,7 +195,7 @@ def teach(
 
 def searcher(environment: "Environment", seed: int, max_steps: int) -> "Play":
     """The environment's own teacher: its usual way at the first attempt, other ways at all further ones."""
-    from duomem_mlx.environment import teacher_of
+    from duomem_mlx.own_teacher import teacher_of
     from duomem_mlx.paths import digest
     from duomem_mlx.teachers.record import attempt
     from duomem_mlx.trajectory import Trajectory
@@ -207,16 +209,15 @@ def searcher(environment: "Environment", seed: int, max_steps: int) -> "Play":
 
 def gold(environment: "Environment", seed: int, max_steps: int) -> "Play":
     """The solutions that came with a game, the n-th at the n-th attempt, played to see whether they win."""
-    from duomem_mlx.environment import solutions_of
+    from duomem_mlx.offers import solutions_of
     from duomem_mlx.teachers.record import attempt
-    from duomem_mlx.teachers.scripted import ScriptedTeacher
+    from duomem_mlx.teachers.scripted import SolvingTeacher
     from duomem_mlx.trajectory import Trajectory
 
     known = solutions_of(environment)
 
     def play(game: str, number: int) -> Trajectory:
-        ways = known(game)
-        return attempt(environment, game, ScriptedTeacher(ways[min(number, len(ways)) - 1]), {"kind": GOLD}, max_steps)
+        return attempt(environment, game, SolvingTeacher(lambda: known(game), number), {"kind": GOLD}, max_steps)
 
     return play
 

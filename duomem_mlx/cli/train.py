@@ -237,6 +237,7 @@ def train(
         if finished:
             output.say(f"This run is finished; its adapter is in {folder.path}.")
     if ranks.from_first(b"finished" if finished else None) is None:
+        from duomem_mlx.offers import refused_by
         from duomem_mlx.student.agent import writer_for
         from duomem_mlx.student.models import load_student
         from duomem_mlx.student.serve.prompts import ChatPrompts
@@ -255,7 +256,7 @@ def train(
             writer,
             settings,
             None if bank is None else recalled(bank, chosen, settings.k),
-            getattr(environment, "refused", None),
+            refused_by(environment),
             lambda trajectory: group_of(environment, trajectory),
         )
         if show_rows:
@@ -386,8 +387,10 @@ def recalled(bank: "Bank", trajectories: "list[Trajectory]", k: int) -> "Example
 
 def group_of(environment: "Environment", trajectory: "Trajectory") -> str:
     """What is held out together: the games of one place, where the environment knows of places."""
-    place = getattr(environment, "place", None)
-    return str(place(trajectory.game)) if place else trajectory.game
+    from duomem_mlx.offers import place_of
+
+    place = place_of(environment)
+    return place(trajectory.game) if place else trajectory.game
 
 
 def tell_settings(settings: "TrainSettings", sources: dict[str, str], model: str, bank: "Bank | None") -> None:

@@ -202,6 +202,7 @@ def _show_trained(trajectory: "Trajectory", env: str, model: str | None, style: 
     from duomem_mlx import prompt
     from duomem_mlx.errors import UsageError
     from duomem_mlx.models_on_disk import STUDENT
+    from duomem_mlx.offers import refused_by, shorten_of
     from duomem_mlx.student.models import load_tokenizer
     from duomem_mlx.student.serve.prompts import ChatPrompts
     from duomem_mlx.student.transcript import make_writer
@@ -221,9 +222,8 @@ def _show_trained(trajectory: "Trajectory", env: str, model: str | None, style: 
         training.show(talk.rows, tokenizer.decode, {"id": trajectory.id, "prompt_style": prompt.CHAT} if json else None)
         return
     chosen = style or (prompt.COMPACT if model in (None, STUDENT) else prompt.CHAT)
-    shorten = getattr(environment, "shorten", prompt.unchanged)
-    writer = make_writer(tokenizer, chosen, environment.instructions, shorten)
-    epoch = make_epoch([trajectory], writer, max_tokens=longest, refused=getattr(environment, "refused", None))
+    writer = make_writer(tokenizer, chosen, environment.instructions, shorten_of(environment))
+    epoch = make_epoch([trajectory], writer, max_tokens=longest, refused=refused_by(environment))
     training.show(epoch.rows, tokenizer.decode, {"id": trajectory.id, "prompt_style": chosen} if json else None)
 
 

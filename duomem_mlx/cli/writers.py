@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from duomem_mlx.cli import remote
 from duomem_mlx.cli.output import progress, say
 from duomem_mlx.environment import Environment
+from duomem_mlx.offers import WorldBroke, describe_of, general_of
 
 if TYPE_CHECKING:
     from duomem_mlx.cli.remote import Asking
@@ -109,9 +110,9 @@ def journaled(asked: Asked, bank: Path) -> Asked:
     return replace(asked, ask=asking, note=asking.note)
 
 
-def script_writer(environment: Environment, writer: str, way: str, asked: Asked | None) -> "Write | None":
-    """What makes the script of a game; None for the actions in a row, which games of other worlds have anyway unless
-    a model writes. Raises UsageError for an unknown way."""
+def script_writer(environment: Environment, writer: str, way: str, asked: Asked | None) -> "Write":
+    """What makes the script of a game: a model, the world, or the actions in a row, which games of other worlds have
+    anyway unless a model writes. Raises UsageError for an unknown way."""
     from duomem_mlx.errors import UsageError
     from duomem_mlx.memory.scripts import plain_script
     from duomem_mlx.memory.writing import WAYS
@@ -120,11 +121,17 @@ def script_writer(environment: Environment, writer: str, way: str, asked: Asked 
     if way not in WAYS:
         raise UsageError(f"There is no way {way!r} of writing.", f"Choose one of {', '.join(WAYS)}.")
     if asked is not None:
-        return writer_of(asked.ask, way)
-    describe = None if writer == PLAIN else getattr(environment, "describe", None)
-    if describe is None:
-        return None
-    return lambda played: (describe if played.environment == environment.name else plain_script)(played)
+        return writer_of(asked.ask, way, general_of(environment))
+    own = own_writer(environment, plainly=writer == PLAIN)
+    return lambda played: (own if played.environment == environment.name else plain_script)(played)
+
+
+def own_writer(environment: Environment, plainly: bool = False) -> "Write":
+    """The world's own words for what was done in it; where it has none, or `plainly`, the actions in a row."""
+    from duomem_mlx.memory.scripts import plain_script
+
+    describe = None if plainly else describe_of(environment)
+    return describe or partial(plain_script, general=general_of(environment))
 
 
 def finder_of_facts(asked: Asked | None, model: str | None) -> Asked:
@@ -173,10 +180,9 @@ def learning(environment: Environment, policy: str) -> "Learning":
         from duomem_mlx.memory.writing import rewriter as rewriter_of
         from duomem_mlx.student.asking import asker
 
-        return rewriter_of(asker(agent.student))
+        return rewriter_of(asker(agent.student), general_of(environment))
 
-    describe = getattr(environment, "describe", None)
-    return Learning(Growth(policy), describe, rewriter if policy == ADJUSTMENT else None)
+    return Learning(Growth(policy), own_writer(environment), rewriter if policy == ADJUSTMENT else None)
 
 
 def _memory(trajectory: "Trajectory", write: "Write", by: str, facts: "Facts | None") -> "Memory | None":
@@ -188,7 +194,7 @@ def _memory(trajectory: "Trajectory", write: "Write", by: str, facts: "Facts | N
 
     try:
         memory = memory_of(trajectory, write, by, facts)
-    except NoScript as error:
+    except (NoScript, WorldBroke) as error:
         say(f"Left out: {error.what}")
         return None
     try:
@@ -204,7 +210,7 @@ def memories_of(
     environment: "Environment",
     by: str,
     form: str,
-    write: "Write | None",
+    write: "Write",
     facts: "Facts | None",
     asked: Asked | None,
 ) -> "tuple[list[Memory], int]":

@@ -5,15 +5,18 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from duomem_mlx import offers
 from duomem_mlx.doctor.checks import ABSENT, FAIL, OK, WARN, Check, safely
 from duomem_mlx.environment import (
     Environment,
     ordered,
     parallel_safe,
     side_effects_of,
-    teacher_of,
 )
-from duomem_mlx.guarded import WorldBroke, open_game
+from duomem_mlx.guarded import open_game
+from duomem_mlx.offers import WorldBroke
+from duomem_mlx.own_teacher import teacher_of
+from duomem_mlx.trajectory import Step, Trajectory
 
 MOST_STEPS = 30
 WITHOUT_A_TEACHER = ("look", "help", "x")  # what is tried where there is no teacher
@@ -79,6 +82,7 @@ def _played_twice(environment: Environment, task_id: str) -> Check:
     try:
         first = _played(environment, task_id, None)
         again = _played(environment, task_id, first["actions"])
+        _ask(environment, first["played"])
     except WorldBroke as broke:
         return Check(task_id, FAIL, broke.what, "Mend that; while it lasts such games count as not won.")
     fix = "Let all chance in a game come from its id, and `reset` put back everything."
@@ -100,7 +104,6 @@ def _played_twice(environment: Environment, task_id: str) -> Check:
 def _played(environment: Environment, task_id: str, actions: Sequence[str] | None) -> dict[str, Any]:
     """What came of a game: played by its teacher, else by a few words, or by the actions of before."""
     game = open_game(environment, task_id)
-    own_id = getattr(environment.open(task_id), "id", None)
     texts, done = [game.reset()], list[str]()
     for action in _actions(environment, game.task, texts) if actions is None else actions:
         texts.append(game.step(action))
@@ -108,7 +111,48 @@ def _played(environment: Environment, task_id: str, actions: Sequence[str] | Non
         if game.done or len(done) == MOST_STEPS:
             break
     verdict = (game.done, game.won, game.score)
-    return {"own_id": own_id, "texts": texts, "actions": done, "verdict": verdict, "opened_again": game.reset()}
+    played = Trajectory(
+        environment=environment.name,
+        game=task_id,
+        split=game.split,
+        kind=game.kind,
+        task=game.task,
+        opening=texts[0],
+        steps=tuple(map(Step, done, texts[1:])),
+        won=game.won,
+        score=game.score,
+        end="won" if game.won else "lost" if game.done else "steps",
+        teacher={"kind": "check"},
+        seconds=0.0,
+        created="",
+    )
+    return {
+        "own_id": game.own_id,
+        "texts": texts,
+        "actions": done,
+        "verdict": verdict,
+        "played": played,
+        "opened_again": game.reset(),
+    }
+
+
+def _ask(environment: Environment, played: Trajectory) -> None:
+    """Ask the world of a game what it offers to say of one. Raises WorldBroke."""
+    texts = [played.opening, *(step.observation for step in played.steps)]
+    for of_text in (offers.refused_by, offers.shorten_of, offers.general_of):
+        if (ask := of_text(environment)) is not None:
+            for text in texts:
+                ask(text)
+    for action in played.actions:
+        offers.normalise_of(environment)(action)
+    if (place := offers.place_of(environment)) is not None:
+        place(played.game)
+    for of_texts in (offers.commands_of, offers.seen_of):
+        if (said := of_texts(environment)) is not None:
+            said(texts)
+    told = offers.describe_of(environment) if played.won else offers.cause_of(environment, strictly=True)
+    if told is not None:
+        told(played)
 
 
 def _actions(environment: Environment, task: str, texts: Sequence[str]) -> Iterator[str]:

@@ -10,11 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from warnings import warn
 
+from duomem_mlx.errors import DuomemWarning
 from duomem_mlx.evaluation.results import episode_path, read_episode
 from duomem_mlx.memory.bank import Bank
 from duomem_mlx.memory.growth import Growth, Learned, Rewrite, learn
 from duomem_mlx.memory.scripts import Write
+from duomem_mlx.offers import WorldBroke
 from duomem_mlx.trajectory import Episode
 
 if TYPE_CHECKING:
@@ -65,15 +68,17 @@ def learn_from(episode: Episode, bank: Bank, learning: Learning, agent: "Agent",
     if episode.end == BROKEN_OFF:
         bank.change(episode=name)
         return Learned((), (), ())
-    return learn(
-        bank,
-        acted(episode),
-        [str(memory["id"]) for memory in episode.memories],
-        learning.growth,
-        learning.write,
-        None if learning.rewriter is None else learning.rewriter(agent),
-        episode=name,
-    )
+    rewrite = None if learning.rewriter is None else learning.rewriter(agent)
+
+    def learnt(write: Write | None) -> Learned:
+        used = [str(memory["id"]) for memory in episode.memories]
+        return learn(bank, acted(episode), used, learning.growth, write, rewrite, episode=name)
+
+    try:
+        return learnt(learning.write)
+    except WorldBroke as broke:  # its words for what was done; nothing was written yet
+        warn(f"{broke.what} The memory of {episode.game} is its actions in a row.", DuomemWarning, stacklevel=2)
+        return learnt(None)
 
 
 def acted(episode: Episode) -> Episode:

@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from duomem_mlx.environment import Environment, Game, parallel_safe, teacher_of
+from duomem_mlx.environment import Environment, parallel_safe
 from duomem_mlx.evaluation.arms import ARMS, TEACHER, Arm
 from duomem_mlx.evaluation.claims import Claims, claims_in
 from duomem_mlx.evaluation.growing import Learning, episode_name, growing_bank, learn_from, unlearnt
 from duomem_mlx.evaluation.results import episode_path, finished_games, read_episode, summarise, write_episode
-from duomem_mlx.guarded import WorldBroke, open_game
+from duomem_mlx.guarded import Guarded, open_game
+from duomem_mlx.offers import WorldBroke, cause_of, commands_of, refused_by
+from duomem_mlx.own_teacher import teacher_of
 from duomem_mlx.student.agent import Agent, examples, recalled
 from duomem_mlx.student.episodes import Entry, PlaySettings, Turn, play
 from duomem_mlx.teachers.record import attempt
@@ -81,8 +83,8 @@ def evaluate(
     """
     run_teacher(run)
     run_arms(run, arms, agent_for, progress)
-    cause = getattr(run.environment, "cause", None)
-    return summarise(run.folder, run.games, header or {}, run.settings.max_steps, [*ARMS, TEACHER], cause)
+    order = [*ARMS, TEACHER]
+    return summarise(run.folder, run.games, header or {}, run.settings.max_steps, order, cause_of(run.environment))
 
 
 def jobs_of(run: Run, arms: Sequence[Arm]) -> list[Job]:
@@ -173,7 +175,7 @@ def behind(run: Run, job: Job) -> bool:
 def play_job(run: Run, job: Job, games: Sequence[str], agent: Agent, claims: Claims | None = None) -> Iterator[Episode]:
     """Play games of one job together; each episode is written, then yielded, as its game ends. With `claims`, those
     that nobody else plays or has played meanwhile."""
-    open_games: dict[str, tuple[Game, Sequence[Hit]]] = {}
+    open_games: dict[str, tuple[Guarded, Sequence[Hit]]] = {}
     openings: dict[str, str] = {}
     turns: dict[str, list[Turn]] = {}
 
@@ -189,9 +191,8 @@ def play_job(run: Run, job: Job, games: Sequence[str], agent: Agent, claims: Cla
             open_games[task_id] = game, hits
             yield Entry(task_id, game, examples(hits))
 
-    refused = getattr(run.environment, "refused", None)
+    refused, commands = refused_by(run.environment), commands_of(run.environment)
     settings = run.settings if parallel_safe(run.environment) else replace(run.settings, width=1)
-    commands = getattr(run.environment, "commands", None)
     for turn in play(agent.student, agent.writer, entries(), settings, refused, commands):
         openings.setdefault(turn.key, turn.observation)
         turns.setdefault(turn.key, []).append(turn)
@@ -223,7 +224,7 @@ def opens_otherwise(run: Run, job: Job, episode: Episode) -> bool:
     return False
 
 
-def recall(run: Run, job: Job, game: Game) -> "Sequence[Hit]":
+def recall(run: Run, job: Job, game: Guarded) -> "Sequence[Hit]":
     """The memories an arm is given for a game; never one made from this very game."""
     bank = run.bank_of(job.arm)
     if bank is None or job.k == 0:
@@ -240,7 +241,7 @@ def episode_of(
     environment: Environment,
     label: str,
     k: int,
-    game: Game,
+    game: Guarded,
     opening: str,
     turns: Sequence[Turn],
     hits: "Sequence[Hit]",
@@ -248,12 +249,11 @@ def episode_of(
 ) -> Episode:
     """What is kept of a game that was played to its end: `turns` are all of it, `hits` what its prompt showed."""
     end = turns[-1].end
-    kind = getattr(environment, "kind", lambda task_id: "")
     return Episode(
         environment=environment.name,
         game=game.id,
         split=game.split,
-        kind=kind(game.id),
+        kind=game.kind,
         task=game.task,
         opening=opening,
         steps=tuple(played_step(turn) for turn in turns),

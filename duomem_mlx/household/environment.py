@@ -139,6 +139,10 @@ class Household:
         put = _OLD_PUT.fullmatch(action)
         return f"move {put['thing']} to {put['place']}" if put else action
 
+    def general(self, text: str) -> str:
+        """What was done, without the numbers of things and places: other rooms have others."""
+        return wording.general(text)
+
     def shorten(self, text: str) -> str:
         return wording.shorten(text)
 

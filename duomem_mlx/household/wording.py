@@ -10,6 +10,7 @@ NAME = r"[a-z]+ \d+"
 _WELCOME = re.compile(r"-= Welcome to TextWorld, ALFRED! =-\s*")
 _ROOM = re.compile(r"You are in the middle of a room\. Looking quickly around you, you see (?P<things>[^.]*)\.")
 _TASK = re.compile(r"Your task is to: (?P<task>.*?)\.?\s*$")
+_NUMBERED = re.compile(r"(?<=[^\W\d]) \d+\b(?!\.\d)")
 _LISTED = re.compile(rf"(?:a|an) ({NAME})")
 
 # Longest first: an arrival tells what is there in the same breath.
@@ -43,6 +44,11 @@ def shorten(text: str) -> str:
     for pattern, short in _RULES:
         text = pattern.sub(lambda found, short=short: _fill(short, found), text)  # type: ignore[misc]
     return text
+
+
+def general(text: str) -> str:
+    """Without the numbers that tell one sofa from another."""
+    return _NUMBERED.sub("", text)
 
 
 def grouped(things: str) -> str:

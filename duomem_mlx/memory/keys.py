@@ -13,8 +13,9 @@ _NUMBER = re.compile(r"(?<=[^\W\d]) \d+\b(?!\.\d)")
 _MAX_ROOM_CHARACTERS = 600  # an encoder reads some 256 tokens
 
 
-def general(text: str) -> str:
-    """A text in one line, without the numbers that tell one sofa from another."""
+def without_numbers(text: str) -> str:
+    """A text on one line, without the numbers behind words: what is looked for is seldom the one of the same number.
+    For keys alone; a script that is read keeps its numbers."""
     return _NUMBER.sub("", " ".join(text.split()))
 
 
@@ -27,7 +28,7 @@ def key_of(by: str, task: str, opening: str, facts: Facts | None = None) -> str:
     if by == TASK:
         return task
     if by == ROOM:
-        said = general(opening.replace(task, ""))
+        said = without_numbers(opening.replace(task, ""))
         return f"{task}\n{said[:_MAX_ROOM_CHARACTERS]}"
     if by == FACTS:
         if facts is None:

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable
 
 from duomem_mlx.environment import stratified
 from duomem_mlx.errors import UsageError
-from duomem_mlx.memory.keys import TASK, Facts, general, key_of
+from duomem_mlx.memory.keys import TASK, Facts, key_of
 from duomem_mlx.memory.record import Memory, Source
+from duomem_mlx.prompt import unchanged
 from duomem_mlx.trajectory import Trajectory
 
 Write = Callable[[Trajectory], str]
@@ -34,12 +35,12 @@ def memory_of(trajectory: Trajectory, write: Write | None = None, by: str = TASK
     )
 
 
-def plain_script(trajectory: Trajectory) -> str:
-    """The actions in a row, without the numbers that tell one sofa from another; what is done twice in a row is said
-    once."""
+def plain_script(trajectory: Trajectory, general: Callable[[str], str] = unchanged) -> str:
+    """The actions in a row, each on one line and in the terms that `general`, the world's own, puts it in; what is
+    then done twice in a row is said once."""
     said = list[str]()
     for action in trajectory.actions:
-        said_generally = general(action)
+        said_generally = general(" ".join(action.split()))
         if not said or said[-1] != said_generally:
             said.append(said_generally)
     return "; ".join(said) + "." if said else ""

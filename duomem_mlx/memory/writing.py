@@ -11,13 +11,15 @@ from pathlib import Path
 
 from duomem_mlx.errors import DuomemError
 from duomem_mlx.memory.growth import Rewrite
-from duomem_mlx.memory.keys import Facts, general
+from duomem_mlx.memory.keys import Facts, without_numbers
 from duomem_mlx.memory.record import Memory
 from duomem_mlx.memory.scripts import Write
 from duomem_mlx.paths import append_json, digest, mend_tail
+from duomem_mlx.prompt import unchanged
 from duomem_mlx.trajectory import Trajectory
 
 Ask = Callable[[str], str]  # a question to a model -> its answer, without its thoughts
+General = Callable[[str], str]  # a text -> the same without what tells one thing from another of its kind
 
 DIRECT, ROUNDS = WAYS = ("direct", "rounds")
 
@@ -81,26 +83,27 @@ class NoScript(DuomemError):
     """The model's answer had nothing in it."""
 
 
-def writer(ask: Ask, way: str = DIRECT) -> Write:
-    """A writer of scripts, for `memory_of`. It raises NoScript when a model's answer has nothing in it."""
+def writer(ask: Ask, way: str = DIRECT, general: General = unchanged) -> Write:
+    """A writer of scripts, for `memory_of`, in the terms that `general`, the world's own, puts them in. It raises
+    NoScript when a model's answer has nothing in it."""
 
     def direct(trajectory: Trajectory) -> str:
-        return _script(ask(_DIRECT.format(played=_played(trajectory))), trajectory)
+        return _script(ask(_DIRECT.format(played=_played(trajectory))), trajectory, general)
 
     def rounds(trajectory: Trajectory) -> str:
         events = ask(_EVENTS.format(played=_played(trajectory))).strip()
         critical = ask(_CRITICAL.format(task=trajectory.task, events=events)).strip()
-        return _script(ask(_PARAGRAPH.format(task=trajectory.task, critical=critical)), trajectory)
+        return _script(ask(_PARAGRAPH.format(task=trajectory.task, critical=critical)), trajectory, general)
 
     return {DIRECT: direct, ROUNDS: rounds}[way]
 
 
-def rewriter(ask: Ask) -> Rewrite:
-    """A rewriter of memories, for `growth.learn`; blank when the model had nothing to say."""
+def rewriter(ask: Ask, general: General = unchanged) -> Rewrite:
+    """A rewriter of memories, for `growth.learn`, in the terms of `general`; blank when the model said nothing."""
 
     def rewrite(memory: Memory, trajectory: Trajectory) -> str:
         question = _REWRITE.format(task=memory.task, script=memory.script, played=_played(trajectory))
-        return _tidy(ask(question))
+        return _tidy(ask(question), general)
 
     return rewrite
 
@@ -111,7 +114,7 @@ def finder(ask: Ask) -> Facts:
     @cache
     def find(task: str, opening: str) -> str:
         played = opening.strip()[:_MAX_PLAYED_CHARACTERS]
-        return general(ask(_FACTS.format(task=task, opening=played)))[:_MAX_FACTS_CHARACTERS]
+        return without_numbers(ask(_FACTS.format(task=task, opening=played)))[:_MAX_FACTS_CHARACTERS]
 
     return find
 
@@ -160,15 +163,15 @@ def _played(trajectory: Trajectory) -> str:
     return f"{text[:half]}\n[...]\n{text[-half:]}"
 
 
-def _script(answer: str, trajectory: Trajectory) -> str:
-    script = _tidy(answer)
+def _script(answer: str, trajectory: Trajectory, general: General) -> str:
+    script = _tidy(answer, general)
     if not script:
         raise NoScript(f"The model wrote no script for {trajectory.game}.", "Try another model or --writer plain.")
     return script
 
 
-def _tidy(answer: str) -> str:
-    script = general(answer.strip().strip("`\"'"))
+def _tidy(answer: str, general: General) -> str:
+    script = general(" ".join(answer.strip().strip("`\"'").split()))
     if len(script) <= _MAX_SCRIPT_CHARACTERS:
         return script
     whole, stop, _ = script[:_MAX_SCRIPT_CHARACTERS].rpartition(". ")

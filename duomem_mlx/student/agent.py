@@ -10,6 +10,7 @@ from duomem_mlx.environment import DEFAULT, Environment, Game, find_environment
 from duomem_mlx.errors import UsageError
 from duomem_mlx.guarded import guarded
 from duomem_mlx.models_on_disk import STUDENT
+from duomem_mlx.offers import commands_of, refused_by, shorten_of
 from duomem_mlx.paths import pull_hint, pulled, shipped
 from duomem_mlx.prompt import Example
 from duomem_mlx.student.adapters import usual_k
@@ -41,7 +42,7 @@ class Agent:
         settings = replace(self.settings, width=1, max_steps=max_steps or self.settings.max_steps)
         game = guarded(game)
         entry = Entry(game.id, game, examples(self.recall(game) if hits is None else hits))
-        refused, commands = (getattr(self.environment, name, None) for name in ("refused", "commands"))
+        refused, commands = refused_by(self.environment), commands_of(self.environment)
         return play(self.student, self.writer, [entry], settings, refused, commands)
 
 
@@ -73,8 +74,8 @@ def usual_style(model: str) -> str:
 
 
 def writer_for(student: Student, environment: Environment, style: str | None = None) -> Writer:
-    shorten = getattr(environment, "shorten", prompt.unchanged)
-    return make_writer(student.tokenizer, style or prompt_style_of(student), environment.instructions, shorten)
+    style = style or prompt_style_of(student)
+    return make_writer(student.tokenizer, style, environment.instructions, shorten_of(environment))
 
 
 def load_agent(

@@ -85,6 +85,7 @@ class _Seat:
     observation: str
     pending: list[int]  # tokens the model has not seen yet
     new: int  # of the start or the last observation
+    clipped: bool = False  # something of that is left out
     cached_tokens: int = 0  # computed in earlier turns
     answer: list[int] = field(default_factory=list)
     seconds: float = 0.0
@@ -122,7 +123,8 @@ def play(
     """Play every entry to its end, `settings.width` at a time; turns come as they are made.
 
     `refused(observation) -> bool` is the environment's own word for an action that did nothing, `commands(texts)` what
-    its grammar makes of what was told so far. A game that raises ends with "environment"; the others go on. Raises
+    its grammar makes of what was told so far. A game that raises, or of which one of these or `writer` raises, ends
+    with "environment"; the others go on. Raises
     DuomemError when a game's start alone is past the context, UsageError for an aid to decoding that the environment
     or the model has not got.
     """
@@ -146,12 +148,11 @@ def play(
                         continue
                     free = settings.width // lanes_used + (number < settings.width % lanes_used) - len(lane)
                     while free > 0 and (entry := next(waiting, None)) is not None:
-                        try:
-                            opening = entry.game.reset()
-                        except Exception as error:  # a user's world may raise anything; the other games must go on
-                            yield _not_begun(entry, error)
+                        begun = _sit_down(entry, writer, settings, commands)
+                        if isinstance(begun, Turn):
+                            yield begun
                             continue
-                        lane.append(_sit_down(entry, opening, writer, settings, commands))
+                        lane.append(begun)
                         free -= 1
                     if lane:
                         running[begin(answers.advance, tuple(lane))] = number
@@ -162,10 +163,15 @@ def play(
                     lane = lanes[running.pop(future)]
                     for seat in future.result():
                         turn = _act(seat, writer, settings, refused)
+                        if turn.end is None:
+                            try:
+                                seat.choice = _choice(seat, writer, settings.decoding, commands)
+                            except UsageError:
+                                raise
+                            except Exception as error:
+                                turn = replace(turn, outcome=_told(error), end="environment")
                         if turn.end is not None:
                             lane.remove(seat)
-                        else:
-                            seat.choice = _choice(seat, writer, settings.decoding, commands)
                         yield turn
         finally:
             for future in running:
@@ -340,25 +346,37 @@ def fitted(settings: PlaySettings, student: Any, writer: Writer) -> PlaySettings
     )
 
 
-def _not_begun(entry: Entry, error: Exception) -> Turn:
-    nothing = Reply(None)
-    return Turn(entry.key, "", nothing, "", _told(error), (), 0, 0, 0, 0.0, "environment")
+def _not_begun(entry: Entry, opening: str, error: Exception) -> Turn:
+    return Turn(entry.key, opening, Reply(None), "", _told(error), (), 0, 0, 0, 0.0, "environment")
 
 
 def _told(error: Exception) -> str:
     return str(error) if isinstance(error, DuomemError) else told(error)
 
 
-def _sit_down(entry: Entry, opening: str, writer: Writer, settings: PlaySettings, commands: Commands | None) -> _Seat:
-    tokens = writer.start(opening, entry.examples)
+def _sit_down(entry: Entry, writer: Writer, settings: PlaySettings, commands: Commands | None) -> _Seat | Turn:
+    """A turn in which it is over for a game that cannot be begun: a user's world may raise anything, and the other
+    games must go on."""
+    opening = ""
+    try:
+        opening = entry.game.reset()
+        tokens = writer.start(opening, entry.examples)
+        clipped = writer.cuts(opening)
+    except Exception as error:
+        return _not_begun(entry, opening, error)
     if len(tokens) + (settings.max_tokens or 0) > settings.max_context_tokens:
         raise DuomemError(
             f"The start of game {entry.key} is {len(tokens)} tokens, more than the context of "
             f"{settings.max_context_tokens} holds.",
             "Use fewer memories (--k).",
         )
-    seat = _Seat(entry, opening, tokens, new=len(tokens), told=[opening])
-    seat.choice = _choice(seat, writer, settings.decoding, commands)
+    seat = _Seat(entry, opening, tokens, new=len(tokens), told=[opening], clipped=clipped)
+    try:
+        seat.choice = _choice(seat, writer, settings.decoding, commands)
+    except UsageError:
+        raise
+    except Exception as error:
+        return _not_begun(entry, opening, error)
     return seat
 
 
@@ -368,28 +386,32 @@ def _act(seat: _Seat, writer: Writer, settings: PlaySettings, refused: Any) -> T
     seat.steps += 1
     reply = writer.read(answer)
     before = seat.observation
-    flags = ["clipped"] if writer.cuts(before) else []  # what it read was
+    flags = ["clipped"] if seat.clipped else []  # what it read was
     end: str | None = None
     complete = answer[-1] in writer.stop_tokens
     if not complete:
         flags.append("cut")
     game = seat.entry.game
     action = reply.action or ""
-    if reply.action is None:
-        flags.append("no_action")
-        outcome = NO_ACTION
-    else:
-        try:
+    following: list[int] = []
+    try:
+        if reply.action is None:
+            flags.append("no_action")
+            outcome = NO_ACTION
+        else:
             outcome = game.step(reply.action)
             if game.done:
                 end = "won" if game.won else "lost"
-        except Exception as error:  # a user's world may raise anything; the other games must go on
-            outcome, end = _told(error), "environment"
-        if end is None and refused is not None and refused(outcome):
-            flags.append("refused")
-            seat.refused.add(action)
-        else:
-            seat.refused.clear()
+            if end is None and refused is not None and refused(outcome):
+                flags.append("refused")
+                seat.refused.add(action)
+            else:
+                seat.refused.clear()
+        if end is None:
+            following = ([] if complete else writer.closing()) + writer.observation(outcome)
+            seat.clipped = writer.cuts(outcome)
+    except Exception as error:  # a user's world may raise anything; the other games must go on
+        outcome, end = _told(error), "environment"
     if seat.choice is not None and seat.choice.tries:
         flags.append("changed")
     times = seat.seen[action, outcome] = seat.seen.get((action, outcome), 0) + 1
@@ -398,7 +420,6 @@ def _act(seat: _Seat, writer: Writer, settings: PlaySettings, refused: Any) -> T
     seat.observation = outcome
     seat.told.append(outcome)
     said, seat.taken_back = len(answer) + seat.taken_back, 0
-    following = ([] if complete else writer.closing()) + writer.observation(outcome)
     seat.pending += following
     seat.new, seat.answer, seat.seconds = len(following), [], 0.0
     if end is None and seat.cached_tokens + seat.new + (settings.max_tokens or 0) > settings.max_context_tokens:

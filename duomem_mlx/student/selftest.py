@@ -7,6 +7,7 @@ from typing import Any
 import mlx.core as mx
 
 from duomem_mlx.environment import Environment
+from duomem_mlx.offers import refused_by
 from duomem_mlx.student.episodes import Entry, PlaySettings, play
 from duomem_mlx.student.transcript import Writer
 
@@ -62,7 +63,7 @@ def _answers(
     settings = PlaySettings(max_steps=STEPS, max_tokens=ANSWER, width=width)
     entries = [Entry(task, environment.open(task)) for task in tasks]
     said: dict[tuple[str, int], tuple[str, int]] = {}
-    for turn in play(student, writer, entries, settings, getattr(environment, "refused", None)):
+    for turn in play(student, writer, entries, settings, refused_by(environment)):
         number = sum(key == turn.key for key, _ in said)
         said[turn.key, number] = turn.said, turn.tokens_out
     return said

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from duomem_mlx.environment import Environment
-from duomem_mlx.guarded import WorldBroke, open_game
+from duomem_mlx.guarded import open_game
+from duomem_mlx.offers import WorldBroke, normalise_of
 from duomem_mlx.teachers.record import attempt
 from duomem_mlx.teachers.scripted import ScriptedTeacher
 from duomem_mlx.teachers.transcripts import NO_ACTION, Said, Transcript, Turn, read_transcripts, task_told, turns_of
@@ -159,7 +160,7 @@ def as_told(transcript: Transcript, environment: Environment) -> Trajectory | st
     turns = turns_of(transcript.said[start:])
     if not turns:
         return NO_ACTION
-    normalise = getattr(environment, "normalise", lambda action: action)
+    normalise = normalise_of(environment)
     return Trajectory(
         environment=environment.name,
         game=transcript.names[0] if transcript.names else "",
@@ -190,8 +191,7 @@ def _from_opening(said: Sequence[Said], task: str, opening: str) -> Sequence[Sai
 def _spellings(environment: Environment, turns: Sequence[Turn]) -> Iterator[tuple[str, ...]]:
     """The actions in the world's words of today, then as they were written, for a game as old as they are."""
     written = tuple(turn.action for turn in turns)
-    normalise = getattr(environment, "normalise", None)
-    today = written if normalise is None else tuple(normalise(action) for action in written)
+    today = tuple(map(normalise_of(environment), written))
     yield today
     if today != written:
         yield written

@@ -2,11 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from typing import TypeVar
 
 from duomem_mlx.environment import OWN_TEACHER, Environment, Game, Teacher
-from duomem_mlx.guarded import WorldBroke, guarded
+from duomem_mlx.guarded import guarded
+from duomem_mlx.offers import WorldBroke
 from duomem_mlx.student.episodes import Turn
 from duomem_mlx.trajectory import Step, Trajectory
+
+_Value = TypeVar("_Value")
 
 
 class Coached:
@@ -28,16 +33,16 @@ class Coached:
 
     def reset(self) -> str:
         self.opening = self._guarded(self._game.reset)
-        self._teacher.begin(self.task, self.opening)
+        self._guarded(lambda: self._teacher.begin(self.task, self.opening))
         return self.opening
 
     def step(self, action: str) -> str:
-        wanted = None if self._given_up else self._teacher.act()
+        wanted = None if self._given_up else self._guarded(self._teacher.act)
         if wanted is None:
             self._given_up = True
             return ""
         observation = self._do(action, None if _same(action, wanted) else wanted)
-        if self._refused is not None and self._refused(observation):
+        if self._refused is not None and self._guarded(partial(self._refused, observation)):
             self._refusals_left -= 1
         return observation
 
@@ -64,28 +69,27 @@ class Coached:
         """Let the teacher play on from where the student stands, to `most` actions in all."""
         self.begun = len(self.steps)
         while not (self._game.done or self._broken) and len(self.steps) < most:
-            action = self._teacher.act()
-            if action is None:
-                return
             try:
-                self._do(action, None, getattr(self._teacher, "thought", None))
+                action = self._guarded(self._teacher.act)
+                if action is None:
+                    return
+                self._do(action, None, self._guarded(lambda: getattr(self._teacher, "thought", None)))
             except WorldBroke:
                 return
 
     def trajectory(self, environment: Environment, student: str, seconds: float) -> Trajectory:
         """What came of it. `teacher` says whose the first steps are."""
-        kind: Callable[[str], str] = getattr(environment, "kind", lambda _: "")
-        end = "won" if self.won else "environment" if self._broken else "lost" if self._game.done else "steps"
+        end = "environment" if self._broken else "won" if self.won else "lost" if self._game.done else "steps"
         record = {"kind": "on-policy", "coach": OWN_TEACHER, "student": student, "student_steps": self.begun}
         return Trajectory(
             environment=environment.name,
             game=self.id,
             split=self.split,
-            kind=kind(self.id),
+            kind=self._game.kind,
             task=self.task,
             opening=self.opening,
             steps=tuple(self.steps),
-            won=self.won,
+            won=end == "won",
             score=self.score,
             end=end,
             teacher=record,
@@ -94,14 +98,17 @@ class Coached:
 
     def _do(self, action: str, wanted: str | None, thought: str | None = None) -> str:
         observation = self._guarded(lambda: self._game.step(action))
-        self._teacher.observe(action, observation)
         self.steps.append(Step(action, observation, thought, wanted))
+        if not self._game.done:
+            self._guarded(lambda: self._teacher.observe(action, observation))
         return observation
 
-    def _guarded(self, do: Callable[[], str]) -> str:
+    def _guarded(self, do: Callable[[], _Value]) -> _Value:
         try:
             return do()
-        except WorldBroke:
+        except WorldBroke as broke:
+            if not self._broken:
+                self.steps.append(Step("", str(broke)))
             self._broken = True
             raise
 

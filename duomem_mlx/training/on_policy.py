@@ -17,7 +17,8 @@ from pathlib import Path
 
 from duomem_mlx.environment import Environment, Teacher, parallel_safe, stratified
 from duomem_mlx.errors import UsageError
-from duomem_mlx.guarded import WorldBroke, open_game
+from duomem_mlx.guarded import open_game
+from duomem_mlx.offers import WorldBroke, refused_by
 from duomem_mlx.paths import RunFolder, append_json, mend_tail, replacing, write_text
 from duomem_mlx.prompt import Example
 from duomem_mlx.student.adapters import CONFIG, RECORD, WEIGHTS
@@ -137,7 +138,7 @@ def lessons(played: Sequence[Trajectory], number: int, writer: Writer, course: C
         k=course.settings.k,
         seed=course.settings.seed,
         epoch=number,
-        refused=getattr(course.environment, "refused", None),
+        refused=refused_by(course.environment),
         drawn_by=lambda trajectory: trajectory.game,
     )
     return Prepared((epoch,), (), len(chosen), 0, teachers_of(chosen))
@@ -165,17 +166,14 @@ def play_round(file: Path, number: int, games: Sequence[str], student: Student, 
 def _play_together(games: Sequence[str], number: int, student: Student, course: Course) -> list[Trajectory]:
     """The games as the student began and the teacher finished them, in their order."""
     environment, rounds, seed = course.environment, course.rounds, course.settings.seed
-    refused = getattr(environment, "refused", None)
-    coached = {
-        game: Coached(
-            open_game(environment, game), course.teacher(), refused, 1 + _draw(seed, number, game) % rounds.refusals
-        )
-        for game in games
-    }
+    refused = refused_by(environment)
+    coached: dict[str, Coached] = {}
 
     def entries() -> Iterator[Entry]:
-        for name, game in coached.items():
-            yield Entry(name, game, shown(name, game))
+        for name in games:  # each is opened when there is a seat for it: some worlds bear one open game at a time
+            patience = 1 + _draw(seed, number, name) % rounds.refusals
+            coached[name] = Coached(open_game(environment, name), course.teacher(), refused, patience)
+            yield Entry(name, coached[name], shown(name, coached[name]))
 
     def shown(name: str, game: Coached) -> Sequence[Example]:
         count = memory_count(seed, name, number, course.settings.k)

@@ -13,6 +13,7 @@ from duomem_mlx.errors import DuomemError
 from duomem_mlx.evaluation.arms import arm_named
 from duomem_mlx.evaluation.results import read_episodes, table_rows
 from duomem_mlx.evaluation.runner import Run, evaluate
+from duomem_mlx.student.agent import Agent, writer_for
 from duomem_mlx.student.episodes import PlaySettings
 from duomem_mlx.student.transcript import make_writer
 
@@ -245,3 +246,43 @@ def test_games_that_the_world_broke_off_are_counted_apart(tmp_path: Path, agent_
     summary = evaluate(run_in(tmp_path, Broken()), ARMS[:1], lambda adapter: acting(agent_for(adapter)))
     assert summary["arms"]["base"]["ends"]["environment"] == 1
     assert summary["arms"]["base"]["games"] == len(GAMES)
+
+
+def raising(*_: Any) -> Any:
+    raise ValueError("out of order")
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        *((name, raising) for name in ("kind", "refused", "shorten", "cause", "teacher")),
+        ("kind", lambda _: None),
+        ("kind", lambda _: b"even"),
+        ("shorten", lambda _: 7),
+        ("cause", lambda _: 7),
+        ("cause", lambda _: "\udce9"),
+    ],
+)
+def test_what_a_world_says_wrong_of_its_games_is_told_with_them_and_the_rest_is_played(
+    tmp_path: Path, name: str, answer: Any
+) -> None:
+    world = World()
+    setattr(world, name, answer)
+    tokenizer = tiny.tokenizer()
+    student = tiny.TinyStudent(tiny.model(seed=0), tokenizer)
+    agent = Agent(student, writer_for(student, world, prompt.COMPACT), world)  # type: ignore[arg-type]
+    summary = evaluate(run_in(tmp_path, world), ARMS[:1], lambda _: acting(agent), {"split": "train"})
+    (episodes,) = read_episodes(tmp_path)["base"].values()
+    assert [episode.game for episode in episodes] == GAMES
+    told = [step.observation for episode in episodes for step in episode.steps if f"`{name}`" in step.observation]
+    if name in ("cause", "teacher"):
+        assert not told
+    else:
+        assert {episode.end for episode in episodes} == {"environment"}
+        assert len(told) == len(GAMES)
+    if name == "cause":
+        (cause,) = summary["arms"]["base"]["causes"]
+        assert cause.startswith("The world's `cause` ")
+    if name == "teacher":
+        (taught,) = read_episodes(tmp_path)["teacher"].values()
+        assert [episode.end for episode in taught] == ["environment"] * len(GAMES)

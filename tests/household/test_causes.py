@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from duomem_mlx import open_game
-from duomem_mlx.environment import find_environment, teacher_of
+from duomem_mlx.environment import find_environment
 from duomem_mlx.household import causes
 from duomem_mlx.household.generator import kind_of_seed
+from duomem_mlx.own_teacher import teacher_of
 from duomem_mlx.teachers.record import attempt
 from duomem_mlx.trajectory import Step
 

@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+from duomem_mlx.household.environment import household
 from duomem_mlx.memory.scripts import chosen, memory_of, plain_script
 from duomem_mlx.trajectory import Step, Trajectory
 
@@ -21,15 +22,22 @@ def trajectory(game: str = "g1", actions: tuple[str, ...] = ("go to sofa 1",), *
     )
 
 
-def test_a_plain_script_names_no_instance() -> None:
-    actions = ("go to sofa 1", "go to sofa 2", "take box 1 from sofa 2", "go to dresser 12", "move box 1 to dresser 12")
+def test_a_plain_script_keeps_numbers_where_the_world_does_not_say_what_they_are() -> None:
+    actions = ("heat pot to 100 degrees", "use desklamp 1", "use desklamp 2", 'run {\n  "x": 4}')
     assert plain_script(trajectory(actions=actions)) == (
+        'heat pot to 100 degrees; use desklamp 1; use desklamp 2; run { "x": 4}.'
+    )
+
+
+def test_in_the_words_of_the_household_it_names_no_instance() -> None:
+    actions = ("go to sofa 1", "go to sofa 2", "take box 1 from sofa 2", "go to dresser 12", "move box 1 to dresser 12")
+    assert plain_script(trajectory(actions=actions), household().general) == (
         "go to sofa; take box from sofa; go to dresser; move box to dresser."
     )
 
 
 def test_a_plain_script_keeps_numbers_that_name_nothing() -> None:
-    assert plain_script(trajectory(actions=("wait 3.5 s", '{"x": 4}', "press 7up"))) == (
+    assert plain_script(trajectory(actions=("wait 3.5 s", '{"x": 4}', "press 7up")), household().general) == (
         'wait 3.5 s; {"x": 4}; press 7up.'
     )
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from duomem_mlx.errors import DuomemError, UsageError
+from duomem_mlx.household.environment import household
 from duomem_mlx.memory.bank import Bank
 from duomem_mlx.memory.scripts import in_form, memory_of
 from duomem_mlx.memory.writing import finder, remembered, rewriter, writer
@@ -24,7 +25,8 @@ class Model:
 
 def test_direct_asks_once_and_speaks_in_general_terms() -> None:
     model = Model("  \n`Look on sofa 1\nfor the box 2.`\n")
-    assert writer(model)(PLAYED) == "Look on sofa for the box."
+    assert writer(model, general=household().general)(PLAYED) == "Look on sofa for the box."
+    assert writer(Model("Heat it\nto 100 degrees."))(PLAYED) == "Heat it to 100 degrees."
     (asked,) = model.asked
     assert "> take box 1 from sofa 1" in asked
     assert PLAYED.task in asked
@@ -56,7 +58,7 @@ def test_braces_and_long_games_do_no_harm() -> None:
 def test_a_rewriter_sees_the_old_script_and_the_failure() -> None:
     model = Model("Look in the drawer 3 too.")
     old = memory()
-    assert rewriter(model)(old, PLAYED) == "Look in the drawer too."
+    assert rewriter(model, household().general)(old, PLAYED) == "Look in the drawer too."
     assert old.script in model.asked[0]
     assert "> go to sofa 1" in model.asked[0]
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from duomem_mlx.environment import find_environment, solutions_of
+from duomem_mlx.environment import find_environment
 from duomem_mlx.errors import DuomemError, UsageError
+from duomem_mlx.offers import solutions_of
 from duomem_mlx.scienceworld import environment, simulator
 from duomem_mlx.scienceworld.environment import ScienceWorld
 from duomem_mlx.scienceworld.gold import readable

@@ -11,8 +11,9 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from duomem_mlx.environment import find_environment, teacher_of
+from duomem_mlx.environment import find_environment
 from duomem_mlx.errors import DuomemError
+from duomem_mlx.own_teacher import teacher_of
 from duomem_mlx.teachers import imports, transcripts
 from duomem_mlx.teachers.imports import GamesAtHand, import_transcripts
 from duomem_mlx.teachers.record import attempt

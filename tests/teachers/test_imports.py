@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from duomem_mlx.environment import find_environment, teacher_of
+from duomem_mlx.environment import find_environment
+from duomem_mlx.own_teacher import teacher_of
 from duomem_mlx.teachers.imports import (
     BROKEN,
     NO_GAME,

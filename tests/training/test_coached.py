@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from duomem_mlx.guarded import WorldBroke
 from duomem_mlx.household.environment import household
 from duomem_mlx.household.teacher.search import SearchTeacher
+from duomem_mlx.offers import WorldBroke
 from duomem_mlx.prompt import Reply
 from duomem_mlx.student.episodes import Turn
 from duomem_mlx.training.coached import Coached, parted
@@ -99,7 +99,8 @@ def test_a_game_that_breaks_is_lost_with_its_reason(student: list[str]) -> None:
             coached.step("walk")
     coached.finish(30)
     one = coached.trajectory(WORLD, "tiny", 1.0)
-    assert (one.won, one.end, len(one.steps)) == (False, "environment", 1)
+    assert (one.won, one.end, len(one.steps)) == (False, "environment", 2)
+    assert one.steps[-1].observation.startswith("The world broke the game off: `step` raised ")
 
 
 @pytest.mark.parametrize("seed", range(1, 13))
