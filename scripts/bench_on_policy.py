@@ -156,11 +156,10 @@ def fit_in(bench: Bench, here: Path, student: Any, rows: Any, settings: Any) -> 
 def play(bench: Bench, adapters: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
     """Episodes by arm and game. The arms take turns, so that what is there when it is stopped can be compared."""
     from duomem_mlx.evaluation.arms import Arm
-    from duomem_mlx.evaluation.results import finished_games
+    from duomem_mlx.evaluation.results import finished_games, read_episodes
     from duomem_mlx.evaluation.runner import Job, Run, play_job
     from duomem_mlx.student.agent import Agent
     from duomem_mlx.student.episodes import PlaySettings
-    from duomem_mlx.trajectory import episode_from_record
 
     settings = PlaySettings(width=16)
     run = Run(bench.folder, bench.environment, bench.games, "train", None, (0,), 0, settings)
@@ -168,21 +167,15 @@ def play(bench: Bench, adapters: Mapping[str, Path]) -> dict[str, dict[str, Any]
     for begin in range(0, len(bench.games), 32):
         for arm, adapter in adapters.items():
             done = finished_games(bench.folder, arm, 0)
-            left = [game for game in bench.games[begin : begin + 32] if game.replace("/", "__") not in done]
+            left = [game for game in bench.games[begin : begin + 32] if game not in done]
             if left and arm not in agents:
                 student = load(adapter)
                 agents[arm] = Agent(student, bench.course.writer(student), bench.environment, None, 0, settings)
             for _ in play_job(run, Job(Arm(arm, True, "none"), 0, arm, 0), left, agents[arm]) if left else ():
                 bench.in_time()
         say(f"{min(begin + 32, len(bench.games))} of {len(bench.games)} games played by all")
-    return {
-        arm: {
-            path.stem: episode_from_record(json.loads(path.read_text()), str(path))
-            for path in sorted((bench.folder / "episodes" / arm / "0").glob("*.json"))
-            if path.stem.replace("__", "/") in set(bench.games)
-        }
-        for arm in adapters
-    }
+    played = read_episodes(bench.folder, bench.games)
+    return {arm: {episode.game: episode for episode in played[arm][0]} for arm in adapters}
 
 
 def table(played: Mapping[str, Mapping[str, Any]], folder: Path) -> dict[str, Any]:

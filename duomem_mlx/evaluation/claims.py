@@ -7,11 +7,12 @@ episodes alone: whoever takes a claim looks for the episode afterwards.
 
 import fcntl
 import os
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from duomem_mlx.paths import disk_faults
+from duomem_mlx.paths import digest, disk_faults
 
 FOLDER = "claims"
 
@@ -51,7 +52,9 @@ class Claims:
             self.release(name)
 
     def _path(self, name: str) -> Path:
-        return self._folder / name.replace("/", "__")
+        """Of two games whose episodes could want one file, one is played at a time."""
+        alike = unicodedata.normalize("NFKD", name.replace("/", "__")).casefold()
+        return self._folder / digest(alike)[:32]
 
 
 @contextmanager

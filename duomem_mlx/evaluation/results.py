@@ -4,6 +4,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,41 @@ from duomem_mlx.evaluation.statistics import (
     paired_difference,
     wilson,
 )
-from duomem_mlx.paths import write_json
+from duomem_mlx.paths import digest, write_json
 from duomem_mlx.trajectory import REPLAY, Episode, episode_from_record, to_record
 
+LONGEST_NAME = 200  # bytes; while a file is written its name is somewhat longer
 SEED = re.compile(r"-?\d{1,18}")  # a folder of an arm that is called otherwise is somebody's own
 OF_A_SEED = ("won", "games", "success", "wilson95", "steps_mean")
 AXES = ("base", "memories", "adapter", "duomem")  # neither, the context's, the parameters', both
 
 
 def episode_path(folder: Path, arm: str, seed: int, game: str) -> Path:
-    return folder / "episodes" / arm / str(seed) / f"{game.replace('/', '__')}.json"
+    """Where the episode of a game is, or is to be: under its id with `/` as `__`. Where that is another game's
+    already, such as `a__b` for `a/b`, or on some disks `A` for `a`, or longer than a file's name may be, under a hash
+    of the id."""
+    place = folder / "episodes" / arm / str(seed)
+    plain = place / plain_name(game)
+    if len(plain.name.encode()) <= LONGEST_NAME and _is_of(plain, game):
+        return plain
+    return place / f"{digest(game)[:32]}.json"
+
+
+def plain_name(game: str) -> str:
+    return f"{game.replace('/', '__')}.json"
+
+
+def _is_of(path: Path, game: str) -> bool:
+    """Whether a file is this game's, or nobody's yet."""
+    try:
+        return _game_of(path, path.stat().st_mtime_ns) == game
+    except FileNotFoundError:
+        return True
+
+
+@lru_cache(maxsize=1 << 16)
+def _game_of(path: Path, written: int) -> str:
+    return read_episode(path).game
 
 
 def write_episode(folder: Path, seed: int, episode: Episode) -> None:
@@ -42,14 +68,20 @@ def read_episodes(folder: Path, games: Collection[str] | None = None) -> dict[st
 
     Raises UsageError when there are none, DuomemError naming a file that is torn.
     """
-    wanted = None if games is None else {game.replace("/", "__") for game in games}
+    wanted = None if games is None else set(games)
     found: dict[str, dict[int, list[Episode]]] = defaultdict(lambda: defaultdict(list))
     for path in sorted((folder / "episodes").glob("*/*/*.json")):
         arm, seed = path.parent.parent.name, path.parent.name
-        if (wanted is None or path.stem in wanted) and path.name[0] != "." and SEED.fullmatch(seed):
-            found[arm][int(seed)].append(read_episode(path))
+        if path.name[0] == "." or not SEED.fullmatch(seed):
+            continue
+        episode = read_episode(path)
+        if wanted is None or episode.game in wanted:
+            found[arm][int(seed)].append(episode)
     if not found:
         raise UsageError(f"There are no results at {folder}.", "Make some with `duomem-mlx evaluate`.")
+    for seeds in found.values():
+        for episodes in seeds.values():
+            episodes.sort(key=lambda episode: plain_name(episode.game))
     return {arm: dict(seeds) for arm, seeds in found.items()}
 
 
@@ -276,8 +308,9 @@ TABLE_COLUMNS = ("arm", "won", "success [95%]", "steps", "s/game", "tokens", "be
 
 
 def finished_games(folder: Path, arm: str, seed: int) -> set[str]:
-    """Ids, with `/` as `__`, of the games whose episode is on disk."""
-    return {path.stem for path in (folder / "episodes" / arm / str(seed)).glob("*.json") if path.name[0] != "."}
+    """Ids of the games whose episode is on disk. Raises DuomemError naming a file that is torn."""
+    files = (path for path in (folder / "episodes" / arm / str(seed)).glob("*.json") if path.name[0] != ".")
+    return {_game_of(path, path.stat().st_mtime_ns) for path in files}
 
 
 def verdicts_of(seeds: Mapping[int, Sequence[Episode]]) -> dict[str, float]:

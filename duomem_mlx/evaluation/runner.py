@@ -10,7 +10,7 @@ from duomem_mlx.environment import Environment, parallel_safe
 from duomem_mlx.evaluation.arms import ARMS, TEACHER, Arm
 from duomem_mlx.evaluation.claims import Claims, claims_in
 from duomem_mlx.evaluation.growing import Learning, episode_name, growing_bank, learn_from, unlearnt
-from duomem_mlx.evaluation.results import episode_path, finished_games, read_episode, summarise, write_episode
+from duomem_mlx.evaluation.results import SEED, episode_path, finished_games, read_episode, summarise, write_episode
 from duomem_mlx.guarded import Guarded, open_game
 from duomem_mlx.offers import WorldBroke, cause_of, commands_of, refused_by
 from duomem_mlx.own_teacher import teacher_of
@@ -132,7 +132,7 @@ def run_arms(run: Run, arms: Sequence[Arm], agent_for: AgentFor, progress: Progr
 def left_of(run: Run, label: str, seed: int) -> list[str]:
     """The games of an arm and seed that are not on disk."""
     finished = finished_games(run.folder, label, seed)
-    return [game for game in run.games if game.replace("/", "__") not in finished]
+    return [game for game in run.games if game not in finished]
 
 
 def any_free(run: Run, job: Job, games: Sequence[str], claims: Claims) -> bool:
@@ -216,10 +216,12 @@ def opens_otherwise(run: Run, job: Job, episode: Episode) -> bool:
     """Whether this game opened with another text in an arm that is on disk: then it is not the same game."""
     if episode.end == "environment" and not episode.opening:
         return False
-    own = episode_path(run.folder, job.label, job.seed, episode.game)
     for folder in sorted((run.folder / "episodes").glob("*/*")):
-        path = folder / own.name
-        if path != own and path.is_file() and (other := read_episode(path)).opening:
+        arm, seed = folder.parent.name, folder.name
+        if (arm, seed) == (job.label, str(job.seed)) or not SEED.fullmatch(seed):
+            continue
+        path = episode_path(run.folder, arm, int(seed), episode.game)
+        if path.is_file() and (other := read_episode(path)).opening:
             return other.opening != episode.opening
     return False
 

@@ -11,7 +11,7 @@ import pytest
 from duomem_mlx import prompt
 from duomem_mlx.errors import DuomemError
 from duomem_mlx.evaluation.arms import arm_named
-from duomem_mlx.evaluation.results import read_episodes, table_rows
+from duomem_mlx.evaluation.results import episode_path, read_episodes, table_rows
 from duomem_mlx.evaluation.runner import Run, evaluate
 from duomem_mlx.student.agent import Agent, writer_for
 from duomem_mlx.student.episodes import PlaySettings
@@ -286,3 +286,30 @@ def test_what_a_world_says_wrong_of_its_games_is_told_with_them_and_the_rest_is_
     if name == "teacher":
         (taught,) = read_episodes(tmp_path)["teacher"].values()
         assert [episode.end for episode in taught] == ["environment"] * len(GAMES)
+
+
+def test_games_whose_files_would_be_called_alike_are_kept_apart(tmp_path: Path, agent_for: Any) -> None:
+    alike = ["train/a/2", "train/a__2", "train__a__2", "train/A/2"]
+    alike += ["train/" + "ab/" * 60 + "2", "train/" + "é" * 80 + "2"]
+    run = replace(run_in(tmp_path, World()), games=alike)
+    summary = evaluate(run, ARMS[:1], agent_for)
+    assert summary["arms"]["base"]["games"] == len(alike)
+    (episodes,) = read_episodes(tmp_path)["base"].values()
+    assert sorted(episode.game for episode in episodes) == sorted(alike)
+    assert {episode_path(tmp_path, "base", 0, game) for game in alike} == set(tmp_path.rglob("*.json")) - {
+        tmp_path / "summary.json"
+    }
+    assert episode_path(tmp_path, "base", 0, "train/a/2").name == "train__a__2.json"  # as it always was
+    world = World()
+    evaluate(replace(run, environment=world), ARMS[:1], agent_for)
+    assert not world.opened
+
+
+def test_where_upper_and_lower_case_are_one_file_two_games_still_have_two(tmp_path: Path, agent_for: Any) -> None:
+    run = replace(run_in(tmp_path, World()), games=["train/a2"])
+    evaluate(run, ARMS[:1], agent_for)
+    first = episode_path(tmp_path, "base", 0, "train/a2")
+    first.with_name("train__A2.json").symlink_to(first)  # as such a disk would show it
+    other = episode_path(tmp_path, "base", 0, "train/A2")
+    assert other not in (first, first.with_name("train__A2.json"))
+    assert not other.exists()
