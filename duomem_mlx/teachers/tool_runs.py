@@ -20,16 +20,16 @@ NO_VERDICT = "does not say whether it was won"
 def import_runs(files: Sequence[Path], won: Sequence[str] = ()) -> Imported:
     """The runs in `files`, JSON Lines or one JSON value each.
 
-    won: the ids of those that were won, or "all"; the others are then kept as lost. Without any, records say it
-    themselves: `won`, or a `score` or `reward` of 1 and more. Raises UsageError when a file cannot be read or holds no
-    run of an id in `won`.
+    won: the ids of those that were won, with the folder of their file where that takes it to tell them apart, or "all";
+    the others are then kept as lost. Without any, records say it themselves: `won`, or a `score` or `reward` of 1 and
+    more. Raises UsageError when a file cannot be read, and for a name in `won` that no run has, or runs of several
+    files.
     """
     left_out, kept = Counter[str](), dict[str, Trajectory]()
-    wanted, seen = {_without_folder(name) for name in won}, {ALL}
+    winners = _winners(files, set(won) - {ALL})
     for file in files:
         for name, record in _records(file, left_out):
-            seen.add(name)
-            verdict = _verdict(record, name, wanted)
+            verdict = _verdict(record, (ALL in won or (file, name) in winners) if won else None)
             found = NO_VERDICT if verdict is None else _read(record, *verdict)
             if isinstance(found, str):
                 left_out[found] += 1
@@ -37,8 +37,6 @@ def import_runs(files: Sequence[Path], won: Sequence[str] = ()) -> Imported:
                 left_out[TWICE] += 1
             else:
                 kept[found.id] = found
-    if strange := wanted - seen:
-        raise UsageError(f"There is no run {', '.join(sorted(strange))} here.", "Name them by their ids, or say all.")
     return Imported(tuple(kept.values()), dict(left_out.most_common()))
 
 
@@ -50,10 +48,32 @@ def _records(file: Path, left_out: Counter[str]) -> Iterator[tuple[str, Mapping[
         yield name if isinstance(name, str) and name else f"{file.stem}{f'-{number}' if number > 1 else ''}", record
 
 
-def _verdict(record: Mapping[str, Any], name: str, won: set[str]) -> tuple[bool, float] | None:
+def _winners(files: Sequence[Path], named: set[str]) -> set[tuple[Path, str]]:
+    """File and id of the runs that are named."""
+    runs = [(file, name) for file in files for name, _ in _records(file, Counter())] if named else []
+    found = set[tuple[Path, str]]()
+    for one in sorted(named):
+        meant = {run for run in runs if run[1] == one} or {run for run in runs if _names(one, *run)}
+        if not meant:
+            raise UsageError(f"There is no run {one} here.", "Name them by their ids, or say all.")
+        if len(in_files := sorted({str(file) for file, _ in meant})) > 1:
+            raise UsageError(f"{one} is a run in {' and in '.join(in_files)}.", f"Say which: FOLDER/{Path(one).name}.")
+        found |= meant
+    return found
+
+
+def _names(one: str, file: Path, name: str) -> bool:
+    """Whether a path, with or without its ending, is that of a run: its id, in the folder of its file, unless that is
+    a file of several runs, which may have lain anywhere before."""
+    *folders, last = Path(one).parts or ("",)
+    there = tuple(folders) == file.absolute().parent.parts[-len(folders) :] if folders else True
+    return last.removesuffix(".jsonl") == name and (there or file.stem != name)
+
+
+def _verdict(record: Mapping[str, Any], said_won: bool | None) -> tuple[bool, float] | None:
     """Whether it was won, and its score of 0 to 1; None where nobody says so."""
-    if won:
-        return (name in won or ALL in won), float(name in won or ALL in won)
+    if said_won is not None:
+        return said_won, float(said_won)
     if isinstance(said := record.get("won"), bool):
         return said, float(said)
     for score in (record.get("score"), record.get("reward")):
@@ -85,8 +105,3 @@ def _task(record: Mapping[str, Any]) -> str:
             said = text_of(message)
             return task_told(said) or " ".join(said.split())
     return ""
-
-
-def _without_folder(name: str) -> str:
-    """An id, also where a file is named by its path."""
-    return Path(name).name.removesuffix(".jsonl")

@@ -78,3 +78,24 @@ def test_an_id_that_is_not_there_and_a_file_that_is_not_are_told(tmp_path: Path)
         import_runs([kept(tmp_path, record())], ["Bonn-run"])
     with pytest.raises(UsageError, match="cannot be read"):
         import_runs([tmp_path / "gone"], ["all"])
+
+
+def test_runs_of_one_name_in_two_folders_are_not_taken_for_each_other(tmp_path: Path) -> None:
+    files = []
+    for folder, city in (("monday", "Oslo"), ("tuesday", "Rome")):
+        (tmp_path / folder).mkdir()
+        files.append(tmp_path / folder / "conversation-1.jsonl")
+        files[-1].write_text(json.dumps({**record(city), "id": "conversation-1"}))
+    for name in ("tuesday/conversation-1", "tuesday/conversation-1.jsonl", str(files[1])):
+        assert [one.won for one in import_runs(files, [name]).trajectories] == [False, True]
+    for name in ("conversation-1", "conversation-1.jsonl"):
+        with pytest.raises(UsageError, match=r"monday.* and in .*tuesday") as told:
+            import_runs(files, [name])
+        assert "FOLDER/conversation-1" in str(told.value)
+    with pytest.raises(UsageError, match="no run monday/conversation-1 here"):
+        import_runs(files[1:], ["monday/conversation-1"])
+
+
+def test_an_id_may_hold_a_slash(tmp_path: Path) -> None:
+    found = import_runs([kept(tmp_path, {**record(), "id": "swe/1"}, {**record("Rome"), "id": "swe/2"})], ["swe/2"])
+    assert [one.won for one in found.trajectories] == [False, True]
