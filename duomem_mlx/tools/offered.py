@@ -9,6 +9,7 @@ from duomem_mlx.errors import DuomemError
 from duomem_mlx.tools.calls import Call
 
 AUTO, NONE, REQUIRED = "auto", "none", "required"
+MOST_REFERENCES = 10_000  # followed in a look at one call
 
 
 class BadTools(DuomemError):
@@ -41,7 +42,7 @@ class Offered:
             return False
         try:
             return bool(_validator(function.get("parameters") or {}).is_valid(_plain(call.arguments)))
-        except Exception:  # a schema that refers to what is not there, or to itself without end
+        except Exception:  # a schema that refers to what is not there, to itself without end, or too often
             return False
 
 
@@ -123,6 +124,7 @@ def _several(request: Mapping[str, Any]) -> bool:
 
 
 def _check(tool: Any, where: str) -> None:
+    from jsonschema import Draft202012Validator
     from jsonschema.exceptions import SchemaError
 
     function = tool.get("function") if isinstance(tool, Mapping) and tool.get("type") == "function" else None
@@ -135,7 +137,7 @@ def _check(tool: Any, where: str) -> None:
     if not isinstance(parameters, Mapping):
         raise BadTools(where, "It is no JSON Schema of an object.")
     try:
-        _validator({}).check_schema(parameters)
+        Draft202012Validator.check_schema(parameters, format_checker=None)  # regular expressions are not tried
     except (SchemaError, RecursionError) as error:
         said = " ".join(str(getattr(error, "message", "it goes too deep")).split())[:200]
         raise BadTools(where, f"It is no JSON Schema: {said}.") from None
@@ -144,10 +146,35 @@ def _check(tool: Any, where: str) -> None:
 
 
 def _validator(schema: Mapping[str, Any]) -> Any:
+    """Of Draft 2020-12, but for what a client could keep a server busy with: regular expressions are not tried, so
+    that `pattern` holds of every text and `patternProperties` allows every name, and a reference is followed
+    MOST_REFERENCES times in all."""
     from jsonschema import Draft202012Validator
+    from jsonschema.validators import extend
     from referencing import Registry
 
-    return Draft202012Validator(schema, registry=Registry())  # which fetches nothing
+    usual = Draft202012Validator.VALIDATORS
+    left = iter(range(MOST_REFERENCES))
+
+    def nothing(*_: Any) -> tuple[()]:
+        return ()
+
+    def following(name: str) -> Any:
+        def follow(*given: Any) -> Any:
+            next(left)
+            return usual[name](*given)
+
+        return follow
+
+    def additional(validator: Any, value: Any, instance: Any, schema: Mapping[str, Any]) -> Any:
+        return (
+            () if "patternProperties" in schema else usual["additionalProperties"](validator, value, instance, schema)
+        )
+
+    ours = {name: following(name) for name in ("$ref", "$dynamicRef")}
+    ours |= dict.fromkeys(("pattern", "patternProperties", "unevaluatedProperties"), nothing)
+    bounded: Any = extend(Draft202012Validator, {**ours, "additionalProperties": additional})
+    return bounded(schema, registry=Registry())  # which fetches nothing
 
 
 def _plain(value: Any) -> Any:
