@@ -26,6 +26,7 @@ class Step:
     thought: str | None = None
     wanted: str | None = None  # what the teacher would have done there, where a student did something else
     sent: tuple[Mapping[str, Any], ...] | None = None  # in a run with tools: the messages that the next request added
+    words: bool | None = None  # in a run with tools: true where the action was said in words that read like a call
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ def from_record(record: Any, where: str, remedy: str = "") -> Trajectory:
                 _optional_text(step.get("thought")),
                 _optional_text(step.get("wanted")),
                 _messages(step["sent"]) if "sent" in step else None,
+                _flag(step["words"]) if "words" in step else None,
             )
             for step in record["steps"]
         )
@@ -243,6 +245,7 @@ def episode_from_record(record: Any, where: str) -> Episode:
                 step.thought,
                 step.wanted,
                 step.sent,
+                step.words,
                 tokens_new=int(raw["tokens_new"]),
                 tokens_cached=int(raw["tokens_cached"]),
                 tokens_out=int(raw["tokens_out"]),

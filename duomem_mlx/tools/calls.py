@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 Message = Mapping[str, Any]  # of OpenAI's kind
+ARGUMENTS = {"arguments", "parameters"}  # a call in a text has one of these
+MAY_HAVE = ARGUMENTS | {"name", "type", "id"}
 ANSWERED = "answered"  # in a recorded message of the assistant that a client worded anew: what was answered
 
 
@@ -24,12 +26,14 @@ class Call:
 
 
 def read_lines(text: str) -> list[Call] | None:
-    """The calls of a text that is nothing but such lines; None for any other text."""
+    """The calls of a text that is nothing but such lines; None for any other text, JSON of another kind included."""
     decoder, calls, text = json.JSONDecoder(parse_constant=_no_constant), list[Call](), text.strip()
     while text:
         try:
             value, end = decoder.raw_decode(text)
         except (ValueError, RecursionError):
+            return None
+        if not isinstance(value, Mapping) or value.keys() - MAY_HAVE or len(value.keys() & ARGUMENTS) != 1:
             return None
         if (call := call_in(value)) is None:
             return None

@@ -11,7 +11,7 @@ from typing import Any
 
 from duomem_mlx.errors import DuomemError
 from duomem_mlx.paths import digest
-from duomem_mlx.tools.calls import ANSWERED, Message, action_of, answer_message, calls_of, read_lines, text_of
+from duomem_mlx.tools.calls import ANSWERED, Call, Message, action_of, answer_message, calls_of, read_lines, text_of
 from duomem_mlx.tools.offered import BadTools, Offered, offered_in
 from duomem_mlx.trajectory import Step, Trajectory
 
@@ -75,10 +75,16 @@ def exchanges(trajectory: Trajectory) -> Iterator[Exchange]:
         raise DuomemError(f"Trajectory {trajectory.id} is no run with tools.", "Import it with --env tools.")
     messages = tuple(trajectory.request["messages"])
     for step in trajectory.steps:
-        calls = read_lines(step.action) if trajectory.request["tools"] else None
+        calls = calls_in(trajectory, step)
         said = (step.thought or "") if calls else step.action
         yield Exchange(messages, answer_message(said, calls or (), new_id="000000000".strip))
         messages += tuple(step.sent or ())
+
+
+def calls_in(trajectory: Trajectory, step: Step) -> list[Call] | None:
+    """The calls a step of a run is; None where something was said instead, JSON included."""
+    with_tools = trajectory.request is not None and trajectory.request["tools"]
+    return read_lines(step.action) if with_tools and not step.words else None
 
 
 def offered(trajectory: Trajectory) -> Offered | None:
@@ -95,7 +101,9 @@ def _step(messages: Sequence[Message], last: bool) -> Step:
     said = text_of(answer).strip()
     observed = "\n".join(text_of(message) for message in rest)
     sent = None if last and not rest else (_plain(first), *(_plain(message) for message in rest))
-    return Step(action_of(calls) if calls else said, observed, (said or None) if calls else None, sent=sent)
+    if calls:
+        return Step(action_of(calls), observed, said or None, sent=sent)
+    return Step(said, observed, sent=sent, words=None if read_lines(said) is None else True)
 
 
 def _messages_of(record: Mapping[str, Any]) -> list[Message]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from duomem_mlx.errors import UsageError
 from duomem_mlx.tools import runs
-from duomem_mlx.tools.calls import Call, read_lines
+from duomem_mlx.tools.calls import Call
 from duomem_mlx.trajectory import Trajectory
 
 FIX = "Record runs with `duomem-mlx serve --record`, and serve what is made of them."
@@ -31,7 +31,7 @@ class ToolRuns:
         known = [("the task", f"{trajectory.task}\n{trajectory.opening}")]
         said = list[str]()
         for step in trajectory.steps:
-            calls = read_lines(step.action) if trajectory.request and trajectory.request["tools"] else None
+            calls = runs.calls_in(trajectory, step)
             said += [_told(call, known) for call in calls] if calls else ["answer in words"]
             if calls:
                 known.append((f"what {' and '.join(call.name for call in calls)} gave", step.observation))

@@ -7,8 +7,11 @@ import numpy as np
 
 from duomem_mlx.errors import DuomemError
 from duomem_mlx.prompt import Example
+from duomem_mlx.student.serve.hearing import Heard
 from duomem_mlx.student.serve.prompts import ChatPrompts
 from duomem_mlx.student.serve.shapes import ApiError
+from duomem_mlx.tools.calls import Message, text_of
+from duomem_mlx.tools.offered import Offered
 from duomem_mlx.tools.runs import exchanges, offered
 from duomem_mlx.training.rows import Epoch, Examples, Row, memory_count
 from duomem_mlx.trajectory import Trajectory
@@ -30,7 +33,8 @@ def make_talks(
     and so are weights.
 
     A request that begins with the one before it and its answer goes on in the same row; one that does not, since the
-    client or the template words earlier answers anew, begins another. Memories that have no room are left out of all
+    client or the template words earlier answers anew, begins another. An answer in words that would be heard as a call
+    when it is served is read and not trained. Memories that have no room are left out of all
     requests of a run. Raises DuomemError naming a run that does not fit or that the chat template refuses.
     """
     rows: list[Row] = []
@@ -65,13 +69,22 @@ def _turns(trajectory: Trajectory, prompts: ChatPrompts, memories: Sequence[Exam
                 prompts.answer(asked.messages, memories, tools, asked.answer),
             )
             for asked in exchanges(trajectory)
+            if _is_heard_as_it_is(asked.answer, prompts, tools)
         ]
     except ApiError as error:
         raise DuomemError(f"Run {trajectory.id}: {error}", "Use another model, or remove the run.") from None
 
 
+def _is_heard_as_it_is(answer: Message, prompts: ChatPrompts, tools: Offered | None) -> bool:
+    if answer.get("tool_calls"):
+        return True
+    heard = Heard(prompts.reading, tools)
+    heard.add(text_of(answer))
+    return not heard.end()
+
+
 def _longest(turns: Sequence[Turn]) -> int:
-    return max(len(request) + len(answer) for request, answer in turns)
+    return max((len(request) + len(answer) for request, answer in turns), default=0)
 
 
 def _rows(name: str, turns: Sequence[Turn], max_tokens: int, weight: float) -> list[Row]:

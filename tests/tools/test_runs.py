@@ -81,3 +81,21 @@ def test_nothing_is_played_in_it() -> None:
     assert TOOLS
     with pytest.raises(UsageError, match="no games"):
         ToolRuns().tasks("train")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"name": "Oslo", "weather": "rain"}',
+        '{"name": "Oslo"}',
+        '{"name": "weather", "arguments": {"code": "NO-3"}}',
+        '{\n  "name": "weather",\n  "parameters": {"code": "NO-3"}\n}',
+    ],
+)
+def test_an_answer_in_words_that_is_json_is_no_call(said: str) -> None:
+    given = record()
+    given["messages"][-1] = {"role": "assistant", "content": said}
+    found = from_record(json.loads(json.dumps(to_record(run_of(given, True, 1.0, "t")))), "it")
+    assert [calls_of(one.answer) != [] for one in exchanges(found)] == [True, True, False]
+    assert list(exchanges(found))[-1].answer == {"role": "assistant", "content": said}
+    assert ToolRuns().describe(found).endswith("answer in words.")

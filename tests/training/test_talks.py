@@ -7,12 +7,12 @@ import pytest
 from duomem_mlx.errors import DuomemError
 from duomem_mlx.prompt import Example
 from duomem_mlx.student.serve.prompts import ChatPrompts
-from duomem_mlx.tools.runs import exchanges, offered
+from duomem_mlx.tools.runs import exchanges, offered, run_of
 from duomem_mlx.training.rows import Row
 from duomem_mlx.training.talks import make_talks
 from tests.student import tiny
 from tests.student.serve.test_tools import MARKED
-from tests.tools.made import run
+from tests.tools.made import record, run
 
 EXAMPLES = [Example("weather in Bonn", "Call things."), Example("weather in Lima", "Call them.")]
 
@@ -72,3 +72,15 @@ def test_qwen3s_own_words(qwen3_tokenizer: Any) -> None:
     said = [text for row in rows for text in trained(row, qwen3_tokenizer.decode)]
     assert said[1] == f"<tool_call>\n{one.actions[1]}\n</tool_call><|im_end|>"
     assert len(said) == 3
+
+
+@pytest.mark.parametrize(
+    ("said", "learnt"), [('{"name": "Oslo", "sky": "rain"}', 3), ('{"name": "weather", "arguments": {"code": "x"}}', 2)]
+)
+def test_json_in_words_is_trained_as_such_unless_it_would_be_served_as_a_call(said: str, learnt: int) -> None:
+    given, tokenizer = record(), tiny.tokenizer()
+    given["messages"][-1] = {"role": "assistant", "content": said}
+    rows = make_talks([run_of(given, True, 1.0, "t")], ChatPrompts.of(tokenizer), max_tokens=9999).rows
+    texts = [text for row in rows for text in trained(row, tokenizer.decode)]
+    assert len(texts) == learnt
+    assert (f"{said}<|im_end|>" in texts) == (learnt == 3)

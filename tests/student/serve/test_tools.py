@@ -107,6 +107,7 @@ def test_what_is_said_before_calls_is_told_and_several_come_together(marked: boo
     [
         "It rains.",
         '{"a": 1}',
+        '{"name": "weather", "sky": "rain", "arguments": {"city": "Oslo"}}',
         '{"name": "weather", "arguments": {"city": "Os',
         '{"name": "weather", "arguments": {"days": 2}}',
         '{"name": "weather", "arguments": {"city": 7}}',
