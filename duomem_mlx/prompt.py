@@ -123,7 +123,7 @@ def read_chat(text: str) -> Reply:
         end = re.compile(rf"^{found['fence']}[ \t]*$", re.MULTILINE).search(text, found.end())
         action = None if end is None else text[found.end() : end.start()].removesuffix("\n")
     else:
-        action = _json_at(text, found.start("action")) or found["action"].strip()
+        action = json_at(text, found.start("action")) or found["action"].strip()
     if not action or not action.strip():
         return Reply(None, text.strip() or None)
     thoughts = list(_THOUGHT.finditer(text, 0, found.start()))
@@ -131,7 +131,7 @@ def read_chat(text: str) -> Reply:
     return Reply(action, thought or None)
 
 
-def _json_at(text: str, start: int) -> str | None:
+def json_at(text: str, start: int) -> str | None:
     """The JSON object or array that begins there, where nothing else stands on its last line."""
     if text[start] not in "{[":
         return None

@@ -12,7 +12,16 @@ from duomem_mlx.guarded import open_game
 from duomem_mlx.offers import WorldBroke, normalise_of
 from duomem_mlx.teachers.record import attempt
 from duomem_mlx.teachers.scripted import ScriptedTeacher
-from duomem_mlx.teachers.transcripts import NO_ACTION, Said, Transcript, Turn, read_transcripts, task_told, turns_of
+from duomem_mlx.teachers.transcripts import (
+    NO_ACTION,
+    Said,
+    Transcript,
+    Turn,
+    first_line,
+    read_transcripts,
+    task_told,
+    turns_of,
+)
 from duomem_mlx.trajectory import Step, Trajectory
 
 NO_GAME = "its game is not at hand"
@@ -189,12 +198,16 @@ def _from_opening(said: Sequence[Said], task: str, opening: str) -> Sequence[Sai
 
 
 def _spellings(environment: Environment, turns: Sequence[Turn]) -> Iterator[tuple[str, ...]]:
-    """The actions in the world's words of today, then as they were written, for a game as old as they are."""
+    """The actions in the world's words of today, then as they were written, for a game as old as they are; then their
+    first lines alone."""
+    normalise = normalise_of(environment)
     written = tuple(turn.action for turn in turns)
-    today = tuple(map(normalise_of(environment), written))
-    yield today
-    if today != written:
-        yield written
+    firsts = tuple(map(first_line, written))
+    for actions in (written, firsts) if firsts != written else (written,):
+        today = tuple(map(normalise, actions))
+        yield today
+        if today != actions:
+            yield actions
 
 
 def _with_thoughts(played: Trajectory, turns: Sequence[Turn]) -> Trajectory:

@@ -36,6 +36,9 @@ _INNER = ("meta", "metadata", "info", "extra_info")  # ETO's own runs keep the g
 
 _TOLD = re.compile(r"\btask(?: is(?: to)?)?: *(?P<task>\S[^\n]*)", re.IGNORECASE)
 _MARK = re.compile(r"(?:>|Act(?:ion)? ?\d*:) *", re.IGNORECASE)
+_OPENED = re.compile(r"\s*\n?[ \t]*(?P<fence>`{3,})[^`\n]*\n")
+_FENCED = re.compile(r"(?P<fence>`{3,})[^`\n]*\n(?P<inside>.*?)\n?[ \t]*(?P=fence)", re.DOTALL)
+_LONGEST_FENCE = 100_000  # characters
 _ANSWER = re.compile(r"Obs(?:ervation)? ?\d*: *", re.IGNORECASE)
 
 
@@ -144,6 +147,11 @@ def _read_bare(answer: str) -> tuple[str | None, str | None]:
     return _tidy(answer), None
 
 
+def first_line(action: str) -> str:
+    """Of an action of several lines the first, for agents that say more than their action: it alone may be one."""
+    return _tidy(next((line for line in action.splitlines() if line.strip()), "")) or action
+
+
 def _inside(text: str, tag: str) -> str | None:
     """What stands in the first <tag>…</tag>; None where it does not open and close."""
     lowered = text.lower()  # of another length for a few letters, none of which the tags hold
@@ -155,9 +163,12 @@ def _inside(text: str, tag: str) -> str | None:
 
 
 def _tidy(action: str) -> str | None:
-    """The first line that says something, without mark, quotes and stop."""
-    line = next((line for line in action.splitlines() if line.strip()), "").strip()
+    """Without mark, quotes and stop; of several lines, such as JSON or a script, without mark and fence alone."""
+    line = action.strip()
     line = _MARK.sub("", line, count=1) if _MARK.match(line) else line
+    if "\n" in line:
+        fenced = _FENCED.fullmatch(line)
+        return (fenced["inside"] if fenced else line) or None
     for mark in "`\"'":
         if len(line) > 1 and line[0] == line[-1] == mark:
             line = line[1:-1].strip()
@@ -287,12 +298,32 @@ def _said_in(text: str, kind: str) -> list[Said]:
 
 
 def _said_react(text: str) -> Iterator[Said]:
-    """`> action` lines are the agent's, all others the world's."""
-    for line in text.splitlines():
+    """`> action` lines are the agent's, with what JSON or a fence that begins there takes of further ones; all others
+    are the world's."""
+    at = end = 0
+    for line in text.splitlines(keepends=True):
+        begin, at = at, at + len(line)
+        if begin < end:
+            continue  # of the action before
         if found := _MARK.match(line.strip()):
-            yield Said(True, line.strip()[found.end() :])
+            start = begin + len(line) - len(line.lstrip()) + found.end()
+            several = _several_lines(text, start)
+            end = start + len(several)
+            yield Said(True, several or line.strip()[found.end() :].replace(prompt.RETURN, "\n"))
         else:
-            yield Said(False, line)
+            yield Said(False, line.splitlines()[0])
+
+
+def _several_lines(text: str, start: int) -> str:
+    """The JSON, or the fence of backticks and what is in it, that begins there and takes several lines; else empty."""
+    if text[start : start + 1] in ("{", "["):
+        found = prompt.json_at(text, start) or ""
+        return found if "\n" in found else ""
+    if opened := _OPENED.match(text, start):
+        closing = re.compile(rf"^[ \t]*{opened['fence']}[ \t]*$", re.MULTILINE)
+        if closed := closing.search(text, opened.end(), opened.end() + _LONGEST_FENCE):
+            return text[start : closed.end()]
+    return ""
 
 
 def _said_tagged(text: str) -> Iterator[Said]:

@@ -120,4 +120,6 @@ def parted(trajectory: Trajectory) -> bool:
 
 
 def _same(action: str, wanted: str) -> bool:
+    if "\n" in action or "\n" in wanted:  # where lines are indented that may say something
+        return action.strip() == wanted.strip()
     return action.split() == wanted.split()

@@ -18,7 +18,7 @@ from duomem_mlx.teachers.imports import (
 )
 from duomem_mlx.teachers.record import attempt
 from duomem_mlx.trajectory import Trajectory, from_record, to_record
-from tests.teachers.corridor import Corridors
+from tests.teachers.corridor import Corridor, Corridors
 from tests.teachers.foreign import as_messages, as_react, as_sharegpt, as_tagged, as_tagged_messages, lines
 from tests.teachers.fuzz import fuzz_import
 
@@ -174,3 +174,36 @@ def test_a_game_that_cannot_be_opened_stops_no_import(tmp_path: Path) -> None:
 
     at_hand = GamesAtHand(OneGone(), ["train/gone", "train/1"])
     assert [id_ for games in at_hand._look_at_all().values() for id_, _ in games] == ["train/1"]
+
+
+WALK = '{\n  "do": "walk"\n}'
+
+
+class Strict(Corridor):
+    """Takes JSON of several lines alone."""
+
+    def step(self, action: str) -> str:
+        return super().step("walk" if action == WALK else action + "!")
+
+
+class StrictCorridors(Corridors):
+    def open(self, task_id: str) -> Corridor:
+        return Strict(task_id)
+
+
+def walked(said: str) -> str:
+    messages = [{"role": "user", "content": Corridor("train/3").reset()}]
+    for step in range(1, 5):
+        messages += [{"role": "assistant", "content": said}, {"role": "user", "content": f"You are {step} steps in."}]
+    return lines([{"messages": messages, "id": "train/3"}])
+
+
+@pytest.mark.parametrize("said", [WALK, f"Action: {WALK}", f"<action>{WALK}</action>"])
+def test_actions_of_several_lines_are_played_again_as_they_are(tmp_path: Path, said: str) -> None:
+    (found,) = imported(tmp_path, walked(said), games=(), world=StrictCorridors()).trajectories
+    assert (found.won, found.actions) == (True, (WALK,) * 4)
+
+
+def test_of_an_agent_that_says_more_than_its_action_the_first_line_is_tried(tmp_path: Path) -> None:
+    (found,) = imported(tmp_path, walked("walk.\nSo I come to the door."), games=(), world=Corridors()).trajectories
+    assert (found.won, found.actions) == (True, ("walk",) * 4)

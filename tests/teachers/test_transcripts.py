@@ -94,7 +94,7 @@ def test_of_a_text_in_a_record_the_last_game_is_meant(tmp_path: Path) -> None:
         ("THOUGHT: x\nACTION: open safe 1", "open safe 1", "x"),
         ("<think>the\nbox</think><action> go to sofa 1. </action>", "go to sofa 1", "the\nbox"),
         ("> go to sofa 1", "go to sofa 1", None),
-        ("go to sofa 1.\nThen I rest.", "go to sofa 1", None),
+        ("go to sofa 1.\nThen I rest.", "go to sofa 1.\nThen I rest.", None),  # if that fails its first line is tried
         ('`{"go": [1, 2]}`', '{"go": [1, 2]}', None),
         ('say "hello"', 'say "hello"', None),
         ("<think>hm</think>\ngo to sofa 1", "go to sofa 1", "hm"),
@@ -174,3 +174,42 @@ def test_hostile_text_is_read_in_good_time(tmp_path: Path) -> None:
             games, _ = read(tmp_path, json.dumps(record))
             for game in games:
                 turns_of(game.said)
+
+
+SEVERAL = '{\n  "say": "hello.",\n\n  "to": ["all"]\n}'
+SCRIPT = "for n in range(2):\n    go(n)"
+
+
+@pytest.mark.parametrize("action", [SEVERAL, SCRIPT])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{}",
+        "Thought: so.\nAction:\n```json\n{}\n```\nand so on",
+        "<think>so</think>\n<action>\n{}\n</action>",
+        "```\n{}\n```",
+    ],
+)
+def test_an_action_of_several_lines_is_kept_whole(action: str, form: str) -> None:
+    (turn, *_) = turns_of(answers(form.replace("{}", action)))
+    assert turn.action == action
+
+
+def test_so_is_one_in_a_text(tmp_path: Path) -> None:
+    inline = f"Your task is to: sit.\n> {SEVERAL}\nYou speak.\nAction:\n```\n{SCRIPT}\n```\nYou go.\n> sit⏎down\nDone."
+    (game,), _ = read(tmp_path, inline)
+    assert [(turn.action, turn.observation) for turn in turns_of(game.said)] == [
+        (SEVERAL, "You speak."),
+        (SCRIPT, "You go."),
+        ("sit\ndown", "Done."),
+    ]
+
+
+def test_what_only_begins_like_one_takes_its_line_alone(tmp_path: Path) -> None:
+    (game,), _ = read(tmp_path, "Your task is to: sit.\n> [look]\nA room.\n> {torn\nNothing.\nAction:\n```\nopen")
+    assert [turn.action for turn in turns_of(game.said)] == ["[look]", "{torn"]
+
+
+def test_the_first_of_several_lines_is_tidied_as_a_line() -> None:
+    assert transcripts.first_line("\n> go to desk 1.\nYou arrive.") == "go to desk 1"
+    assert transcripts.first_line("sit") == "sit"
