@@ -39,6 +39,7 @@ def bench(
     max_steps: options.MaxSteps = 30,
     prompt_style: options.PromptStyle = None,
     cold_start: Cold = True,
+    allow_side_effects: options.SideEffects = False,
     json: options.Json = False,
 ) -> None:
     """Measure this machine with a student: reading, answering, whole games, a cold start, memory.
@@ -55,8 +56,10 @@ def bench(
     from duomem_mlx.student.machine import machine_record, peak_array_bytes, peak_resident_bytes
     from duomem_mlx.student.models import student_folder
 
-    student_folder(model)  # a start is not to fetch or repack it
     environment = wiring.open_environment(env, games_dir, "fast")
+    if limit:
+        wiring.may_play(environment, allow_side_effects)
+    student_folder(model)  # a start is not to fetch or repack it
     several = games.startswith("generated:") and games.count(":") == 1
     tasks = ordered(environment, f"{games}:{limit}" if several else games, limit) if limit else []
     folder = wiring.adapter_path(adapter, model, environment)

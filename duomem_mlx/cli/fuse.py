@@ -36,6 +36,7 @@ def fuse(
     env: options.Env = "household",
     max_steps: options.MaxSteps = 30,
     export: Export = None,
+    allow_side_effects: options.SideEffects = False,
     out: options.Out = None,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
@@ -75,6 +76,8 @@ def fuse(
     if export and (bits or check):
         raise UsageError("--export writes the adapter as it is; nothing is packed or played.", "Leave the rest out.")
     environment = wiring.open_environment(env, games_dir, "fast") if check else None
+    if environment:
+        wiring.may_play(environment, allow_side_effects)
     split = f"{games}:{check}" if games.startswith("generated:") and games.count(":") == 1 else games
     tasks = ordered(environment, split, check) if environment else []
     if not free(folder, "fused", "fuse", made_of, overwrite):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from duomem_mlx.doctor.checks import ABSENT, FAIL, OK, Check, safely
-from duomem_mlx.environment import Environment
+from duomem_mlx.environment import Environment, parallel_safe
 
 MOST_APART = 0.01  # of the spread of the logits; float32 leaves about a millionth
 REPORT = "Report this with what `duomem-mlx doctor --json` prints."
@@ -48,6 +48,8 @@ def _together(model: str | None, adapter: Path | None, environment: Environment,
     from duomem_mlx.student.models import load_student
     from duomem_mlx.student.selftest import together_beside_alone
 
+    if not parallel_safe(environment):
+        return Check("games together", ABSENT, f"{environment.name} is played one game at a time")
     student = load_student(model, adapter, dtype="float32")
     same, answers = together_beside_alone(student, writer_for(student, environment), environment, tasks)
     told = f"{same} of {answers} answers are the same in {len(tasks)} games played together and one by one"

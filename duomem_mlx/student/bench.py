@@ -15,6 +15,7 @@ from typing import Any
 import mlx.core as mx
 
 from duomem_mlx.environment import Environment
+from duomem_mlx.guarded import open_game
 from duomem_mlx.student import cpu
 from duomem_mlx.student.agent import Agent
 from duomem_mlx.student.ragged import Row, Rows, can_feed
@@ -95,7 +96,7 @@ def playing(
     turns = won = tokens = 0
     started = time.perf_counter()
     for number, task in enumerate(tasks, 1):
-        for turn in agent.play(environment.open(task), max_steps):
+        for turn in agent.play(open_game(environment, task), max_steps):
             turns += 1
             tokens += turn.tokens_new + turn.tokens_out
             won += turn.end == "won"

@@ -7,6 +7,7 @@ from typing import Any
 import mlx.core as mx
 
 from duomem_mlx.environment import Environment
+from duomem_mlx.guarded import open_game
 from duomem_mlx.offers import refused_by
 from duomem_mlx.student.episodes import Entry, PlaySettings, play
 from duomem_mlx.student.transcript import Writer
@@ -61,7 +62,7 @@ def _answers(
 ) -> dict[tuple[str, int], tuple[str, int]]:
     """Game and number of the answer -> what was said, in how many tokens."""
     settings = PlaySettings(max_steps=STEPS, max_tokens=ANSWER, width=width)
-    entries = [Entry(task, environment.open(task)) for task in tasks]
+    entries = (Entry(task, open_game(environment, task)) for task in tasks)
     said: dict[tuple[str, int], tuple[str, int]] = {}
     for turn in play(student, writer, entries, settings, refused_by(environment)):
         number = sum(key == turn.key for key, _ in said)

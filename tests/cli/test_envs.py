@@ -34,7 +34,13 @@ def test_what_is_installed_is_listed(call: Any) -> None:
 
 def test_a_world_with_side_effects_is_played_where_that_is_allowed_alone(call: Any) -> None:
     env = f"{__name__}:Mail"
-    for words in (["teach", "--env", env], ["evaluate", "--env", env, "--games", "test"], ["envs", "check", env]):
+    for words in (
+        ["teach", "--env", env],
+        ["evaluate", "--env", env, "--games", "test"],
+        ["envs", "check", env],
+        ["bench", "--env", env, "--games", "test"],
+        ["fuse", "--env", env, "--games", "test", "--check", "2"],
+    ):
         status, out, err = call(*words)
         assert (status, out) == (2, "")
         assert "says that playing it sends mail. Add --allow-side-effects" in err

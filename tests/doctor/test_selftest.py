@@ -38,6 +38,13 @@ def test_a_sound_machine_passes(base: str) -> None:
     assert (checks["training"].status, checks["training"].found.startswith("20 steps")) == (OK, True)
 
 
+def test_a_world_that_is_played_one_game_at_a_time_is_not_played_otherwise(base: str) -> None:
+    world = find_environment("household")
+    world.parallel_safe = False  # type: ignore[attr-defined]
+    check = selftest._together(base, None, world, TASKS)
+    assert (check.status, check.found) == (ABSENT, "household is played one game at a time")
+
+
 def test_what_is_wrong_is_found(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(student_selftest, "gpu_beside_cpu", lambda _: student_selftest.Beside(0.5, 0.1))
     monkeypatch.setattr(training_selftest, "twenty_steps", lambda _: [1.0, 1.5])

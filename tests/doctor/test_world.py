@@ -104,3 +104,12 @@ def test_games_of_two_splits_words_that_are_none_and_no_split_are_told() -> None
     Same.instructions = "Act."
     assert found(Same())["apart"].found == "2 games are in train and in test."
     assert found(TaughtChests(), [])["splits"].status == FAIL
+
+
+@pytest.mark.parametrize("name", ["kind", "place", "refused", "shorten", "general", "describe", "normalise", "seen"])
+def test_what_it_says_wrong_of_a_game_is_told(name: str) -> None:
+    world = TaughtChests()
+    setattr(world, name, lambda _: 1 / 0)
+    games = [check for of, check in found(world, ["train"]).items() if of.startswith("train/")]
+    assert {check.status for check in games} == {FAIL}
+    assert all(f"`{name}` raised ZeroDivisionError" in check.found for check in games)

@@ -21,6 +21,7 @@ from duomem_mlx.training.rows import memory_count
 from duomem_mlx.training.settings import TrainSettings
 from duomem_mlx.trajectory import Trajectory, read_trajectories
 from tests.student import tiny
+from tests.teachers.corridor import Corridor
 from tests.training import made
 from tests.training.guided import Guided, taught
 
@@ -248,3 +249,20 @@ def test_every_game_is_played_once_before_any_comes_again() -> None:
 def test_senseless_rounds_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(UsageError, match=next(iter(wrong))):
         replace(ROUNDS, **wrong)
+
+
+def test_a_world_that_bears_one_open_game_has_one(tmp_path: Path) -> None:
+    class Alone(Guided):
+        parallel_safe = False
+        last: Corridor | None = None
+        early = 0
+
+        def open(self, task_id: str) -> Corridor:
+            self.early += self.last is not None and not self.last.done
+            self.last = Corridor(task_id)
+            return self.last
+
+    world, games = Alone(), [f"train/{number}" for number in (1, 2, 3, 4)]
+    assert list(play_round(tmp_path / "played.jsonl", 1, games, bare(), course(world))) == [0, 4]
+    assert [one.won for one in content(tmp_path / "played.jsonl")] == [True] * 4
+    assert world.early == 0
