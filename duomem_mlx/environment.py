@@ -109,6 +109,9 @@ def find_environment(spec: str, **options: Any) -> Environment:
         raise _not_made(spec, error) from error
     if missing := [name for name in OFFERED if not hasattr(found, name)]:
         raise UsageError(f"{spec!r} gives no environment: {', '.join(missing)} is missing.", SEE)
+    for name in ("name", "instructions"):  # every trajectory carries the one, every prompt the other
+        if not isinstance(getattr(found, name), str):
+            raise UsageError(f"{spec!r} gives no environment: its `{name}` is no text.", SEE)
     return found
 
 

@@ -1,6 +1,7 @@
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -79,11 +80,17 @@ def empty() -> Any:
     return object()
 
 
+def nameless() -> Any:
+    return SimpleNamespace(name=None, instructions="", tasks=list, open=str)
+
+
 def test_a_factory_that_fails_or_gives_something_else_is_told() -> None:
     with pytest.raises(DuomemError, match=r"faulty' cannot be made: RuntimeError: no Java\. Mend"):
         find_environment(f"{__name__}:faulty")
     with pytest.raises(UsageError, match="name, instructions, tasks, open is missing"):
         find_environment(f"{__name__}:empty")
+    with pytest.raises(UsageError, match="its `name` is no text"):
+        find_environment(f"{__name__}:nameless")
 
 
 @pytest.mark.parametrize("spec", ["nowhere", "no.such.module:make", f"{__name__}:Missing", ":", "a b:c", ".x:y"])

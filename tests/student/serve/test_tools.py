@@ -107,7 +107,6 @@ def test_what_is_said_before_calls_is_told_and_several_come_together(marked: boo
     [
         "It rains.",
         '{"a": 1}',
-        '{"name": "weather", "sky": "rain", "arguments": {"city": "Oslo"}}',
         '{"name": "weather", "arguments": {"city": "Os',
         '{"name": "weather", "arguments": {"days": 2}}',
         '{"name": "weather", "arguments": {"city": 7}}',
@@ -130,6 +129,13 @@ def test_what_is_no_valid_call_is_content(said: str, marked: bool) -> None:
         assert choice.message.tool_calls is None
         chunks = streamed(url, tools=TOOLS)
         assert (text_of(chunks), gathered(chunks)) == (said, [])
+
+
+def test_json_that_says_more_than_a_call_is_content() -> None:
+    said = '{"name": "weather", "sky": "rain", "arguments": {"city": "Oslo"}}'
+    with saying(said) as (url, _, _):
+        message = ask(url, tools=TOOLS).choices[0].message
+    assert (message.content, message.tool_calls) == (said, None)
 
 
 def test_a_call_that_is_cut_is_content() -> None:
