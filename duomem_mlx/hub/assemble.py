@@ -79,9 +79,9 @@ def assemble(
     try:
         card = make_card(about)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DuomemError(
-            f"No card can be made of these results ({type(error).__name__}: {error}).", "Evaluate once more."
-        ) from None
+        of = f"{adapter / adapters.RECORD}{' and these results' if summary else ''}"
+        again = "Train, or evaluate, once more." if summary else "Train it once more, or restore that file."
+        raise DuomemError(f"No card can be made of {of} ({type(error).__name__}: {error}).", again) from None
     with disk_faults(folder):
         (folder / bundle.CARD).write_text(card, encoding="utf-8")
     bundle.seal(folder, base)

@@ -13,7 +13,7 @@ from typing import Any
 import mlx.core as mx
 from mlx.utils import tree_flatten
 
-from duomem_mlx.errors import DuomemError, UsageError
+from duomem_mlx.errors import DuomemError, UsageError, refuse_newer
 from duomem_mlx.models_on_disk import file_sha256
 from duomem_mlx.paths import digest, read_json
 from duomem_mlx.trajectory import UNKNOWN_TEACHER
@@ -21,6 +21,7 @@ from duomem_mlx.trajectory import UNKNOWN_TEACHER
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapters.safetensors"
 RECORD = "duomem.json"
+FORMAT = 1  # of RECORD
 READ = ("fine_tune_type", "num_layers", "lora_parameters")  # of CONFIG, to open an adapter; all that ours holds
 USUAL_K = 4
 LEAVES = ("lora_a", "lora_b", "m")  # m: DoRA's magnitudes
@@ -43,12 +44,13 @@ def check_files(folder: Path) -> None:
 
 
 def record(folder: Path) -> dict[str, Any]:
-    """What duomem.json says; empty where there is none. Raises DuomemError when it is torn."""
+    """What duomem.json says; empty where there is none. Raises DuomemError when it is torn or of a newer format."""
     if not (folder / RECORD).is_file():
         return {}
     found = read_json(folder / RECORD, "adapter record")
     if not isinstance(found, dict):
         raise DuomemError(f"{folder / RECORD} is not a JSON object.", "Restore it from a copy, or train again.")
+    refuse_newer(str(folder / RECORD), found.get("format"), FORMAT)
     return found
 
 

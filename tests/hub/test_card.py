@@ -130,7 +130,7 @@ def test_results_that_are_not_whole_are_told(call, parts, tmp_path, arms) -> Non
     words[words.index("--results") + 1] = str(results)
     found, _, err = call(*words)
     assert found in ((0, 1) if arms == {} else (1,)), err
-    assert arms == {} or "No card can be made of these results" in err
+    assert arms == {} or "duomem.json and these results" in err
 
 
 @pytest.mark.parametrize(
@@ -154,3 +154,25 @@ def test_who_taught_is_known_or_asked_for(parts, tmp_path, teachers, world, said
         with nullcontext() if said is None else pytest.raises(UsageError) as refused:
             assemble(tmp_path / "bundle", adapter, bank, None, Said(REPO, making.BASE, "mit"), None)
     assert said is None or said in f"{refused.value.what} {refused.value.fix}"
+
+
+def test_a_record_that_is_not_as_it_is_written_is_named(call, parts, tmp_path) -> None:
+    adapter = Path(shutil.copytree(parts / "adapter", tmp_path / "adapter"))
+    words = [
+        "publish",
+        adapter,
+        "--to",
+        REPO,
+        "--base",
+        making.BASE,
+        "--license",
+        "mit",
+        "--teacher",
+        "me",
+        "--dry-run",
+    ]
+    for data in (3, {"trajectories": "many"}):
+        (adapter / "duomem.json").write_text(json.dumps({"data": data}))
+        found, _, err = call(*words)
+        assert found == 1
+        assert f"No card can be made of {adapter / 'duomem.json'} (" in err

@@ -300,6 +300,7 @@ def test_a_missing_layer_which_mlx_lm_takes_silently_is_refused(base, adapter):
         (lambda f: (f / "adapter_config.json").write_text("{}"), "does not describe an adapter"),
         (lambda f: (f / "adapter_config.json").write_text('{"fine_tune_type": "full"}'), "of the type full"),
         (lambda f: (f / "duomem.json").write_text("{"), "not whole JSON"),
+        (lambda f: (f / "duomem.json").write_text('{"format": 2}'), "has format 2, this version reads up to 1"),
     ],
 )
 def test_a_broken_adapter_is_one_sentence(base, adapter, break_it, said):
