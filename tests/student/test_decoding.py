@@ -166,3 +166,23 @@ def test_an_aid_that_cannot_be_had_is_told(student, monkeypatch):
     monkeypatch.setattr(episodes, "can_feed", lambda model: False)
     with pytest.raises(UsageError, match="cannot be gone back in"):
         start(Decoding(avoid_refused=True), lambda told: False)
+
+
+@pytest.mark.parametrize("answer", [lambda texts: 1 / 0, lambda texts: [3], lambda texts: None])
+@pytest.mark.parametrize("after", [1, 2])
+def test_a_grammar_that_breaks_ends_its_own_game_only(student, answer, after):
+    def grammar(texts):
+        odd = len(texts) == after and texts[0].startswith("g3")
+        return answer(texts) if odd else [f"{verb} {len(texts)}" for verb in ("say", "sing")]
+
+    class Named(Picky):
+        def reset(self):
+            return f"{self.id}: {super().reset()}"
+
+    writer = make_writer(student.tokenizer, prompt.COMPACT, "Act.")
+    entries = [Entry(f"g{n}", Named(f"g{n}", n)) for n in (9, 3, 5)]
+    settings = replace(SETTINGS, width=3, decoding=Decoding(actions=GRAMMAR), max_tokens=12)
+    ends = {turn.key: turn.end for turn in play(student, writer, entries, settings, None, grammar)}
+    assert ends.pop("g3") == "environment"
+    assert "environment" not in ends.values()
+    assert None not in ends.values()
