@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -50,10 +49,13 @@ class Opened:
         self.page.on("console", lambda said: self.complaints.append(said.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
-        start = time.perf_counter()
+        self.page.set_default_timeout(120_000)  # a busy machine fails no test
+        inside = self.context.new_cdp_session(self.page)
+        inside.send("Performance.enable", {"timeDomain": "threadTicks"})
         self.page.goto(file.as_uri())
         self.page.wait_for_selector("html[data-ready]")
-        self.seconds = time.perf_counter() - start
+        measured = {one["name"]: one["value"] for one in inside.send("Performance.getMetrics")["metrics"]}
+        self.seconds = float(measured["TaskDuration"])  # of the processor, whatever else it does
 
     def focused(self) -> str:
         return str(self.page.evaluate("document.activeElement.id"))
@@ -85,7 +87,8 @@ def opened(browser: Any, report: Path) -> Iterator[Opened]:
 
 def test_it_opens_quickly_and_asks_for_nothing(opened: Opened, report: Path) -> None:
     print(f"{report.stat().st_size / 1e6:.2f} MB, opened in {opened.seconds:.2f} s")
-    assert opened.seconds < 10  # the bar is 2 s on a quiet machine; a busy one fails no test
+    assert report.stat().st_size < 8e6
+    assert 0 < opened.seconds < 2
     assert opened.text("#count") == "140 of 140 games"
 
 
