@@ -50,9 +50,10 @@ class Environment(Protocol):
     others), `kind(task_id)`, `place(task_id)`, `refused(observation)`, `cause(episode)`, `normalise(action)`,
     `shorten(text)`, `general(text)` (without what tells things of a kind apart), `commands(texts)` and `seen(texts)`
     (out of what was told so far: what may be said, and place -> what lies there), `teacher()`, `varied_teacher(seed)`,
-    `solutions(task_id)`, `describe(trajectory)`, `origin` (`Origin`), `parallel_safe` (False: one game at a time) and
-    `side_effects` (what playing does outside of the game, as in "writes files"); a game may offer `valid_commands()`,
-    `snapshot()` and `restore(state)`. Whoever asks for one of these does it by `offers` and `own_teacher`."""
+    `solutions(task_id)`, `describe(trajectory)`, `advice` (how a model is to word a memory), `needs()` and `defaults`
+    (see `defaults`), `origin` (`Origin`), `parallel_safe` (False: one game at a time) and `side_effects` (what playing
+    does outside of the game, as in "writes files"); a game may offer `valid_commands()`, `snapshot()` and
+    `restore(state)`. Whoever asks for one of these does it by `offers`, `own_teacher` and `defaults`."""
 
     name: str
     instructions: str  # how to act: the system text and the action forms
@@ -71,6 +72,7 @@ class Origin:
     url: str
     license: str  # of its games
     made_from: str = ""
+    teacher: str = ""  # who its own teacher is, and under what licence
 
 
 class Teacher(Protocol):

@@ -76,6 +76,12 @@ def general_of(environment: Environment) -> Callable[[str], str]:
     return _offer(environment, "general", lambda said: text_of("general", said)) or _unchanged
 
 
+def advice_of(environment: Environment) -> str:
+    """How a model is to word a memory; empty where the world has nothing to say of it."""
+    found = asked("advice", lambda: getattr(environment, "advice", None))
+    return "" if found is None else text_of("advice", found)
+
+
 def describe_of(environment: Environment) -> Callable[[Any], str] | None:
     """A trajectory as prose."""
     return _offer(environment, "describe", lambda said: text_of("describe", said))

@@ -91,7 +91,7 @@ _FENCE = re.compile(r"^[ \t]*action[ \t]*:[ \t]*\n(?P<fence>`{3,})[^`\n]*\n", re
 _THOUGHT = re.compile(r"^[ \t]*thought[ \t]*:(?P<thought>.*)$", re.IGNORECASE | re.MULTILINE)
 
 
-def chat_system(instructions: str, examples: Sequence[Example], elsewhere: str = "another room") -> str:
+def chat_system(instructions: str, examples: Sequence[Example], elsewhere: str = "another game") -> str:
     """The one system text: how to act, then the memories, each marked as made `elsewhere`."""
     if not examples:
         return instructions

@@ -59,10 +59,12 @@ def test_a_whole_loop_on_the_example_without_the_household(tmp_path: Path) -> No
             *("--iters", "80", "--learning-rate", "0.01", "--held-out", "0", "--patience", "0"),
         ],
         [
-            *("evaluate", *ENV, *student, "--games", "test", "--adapter", "adapter", "--memories", "bank", "--k", "1"),
+            *("evaluate", *ENV, *student, "--adapter", "adapter", "--memories", "bank", "--k", "1"),
             *("--max-steps", "4", "--out", "results"),
         ],
         ["report", "results", *ENV],
+        ["run", *ENV, *student, "--adapter", "adapter", "--memories", "bank"],
+        ["fuse", *ENV, *student[:2], "--adapter", "adapter", "--out", "fused", "--bits", "none", "--check", "1"],
     ]
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_HOUSEHOLD, repr(calls)],
@@ -74,6 +76,7 @@ def test_a_whole_loop_on_the_example_without_the_household(tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr[-3000:]
     summary = json.loads((tmp_path / "results" / "summary.json").read_text())
     arms = summary["arms"]
+    assert summary["split"] == "test"
     assert arms["teacher"]["won"] == 40
     against = arms["adapter"]["against_base"]
     assert against["better"]

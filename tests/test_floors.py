@@ -16,7 +16,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("trajectory",),
     ("environment",),
     ("offers",),
-    ("guarded", "own_teacher", "example_world", "text_gym", "prompt", "models_on_disk", "tools"),
+    ("defaults", "guarded", "own_teacher", "example_world", "text_gym", "prompt", "models_on_disk", "tools"),
     ("teachers", "memory", "household", "scienceworld"),
     ("student",),
     ("evaluation", "training"),

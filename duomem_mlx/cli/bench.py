@@ -23,7 +23,6 @@ Count = Annotated[int, typer.Option("--limit", min=0, metavar="N", help="Games t
 Cold = Annotated[
     bool, typer.Option("--cold-start/--no-cold-start", help="Time a `run` from its call to its first action.")
 ]
-COLD_GAMES = "generated:0"
 COLUMNS = ("measured", "figure", "unit")
 
 
@@ -32,11 +31,11 @@ def bench(
     adapter: options.Adapter = None,
     memories: options.Memories = None,
     k: options.K = None,
-    games: options.Games = "generated:0",
+    games: options.ManyGames = None,
     games_dir: options.GamesDir = None,
-    env: options.Env = "household",
+    env: options.Env = options.WORLD,
     limit: Count = 3,
-    max_steps: options.MaxSteps = 30,
+    max_steps: options.MaxSteps = None,
     prompt_style: options.PromptStyle = None,
     cold_start: Cold = True,
     allow_side_effects: options.SideEffects = False,
@@ -50,6 +49,7 @@ def bench(
     as_called = dict(os.environ)
     wiring.one_thread_a_product()
     from duomem_mlx import __version__
+    from duomem_mlx.defaults import defaults_of, many_games
     from duomem_mlx.environment import ordered
     from duomem_mlx.student import bench as measure
     from duomem_mlx.student.adapters import usual_k
@@ -60,12 +60,13 @@ def bench(
     if limit:
         wiring.may_play(environment, allow_side_effects)
     student_folder(model)  # a start is not to fetch or repack it
-    several = games.startswith("generated:") and games.count(":") == 1
-    tasks = ordered(environment, f"{games}:{limit}" if several else games, limit) if limit else []
+    games, max_steps = games or many_games(environment), max_steps or defaults_of(environment).max_steps
+    tasks = ordered(environment, games, limit) if limit else []
     folder = wiring.adapter_path(adapter, model, environment)
     k = usual_k(folder) if k is None else k
     bank = wiring.open_bank(memories, environment, model) if k and tasks else None
-    colds = cold_calls(model, adapter, memories, prompt_style) if cold_start else {}
+    world = {**wiring.world_named(env), "--games-dir": games_dir, "--games": games}
+    colds = cold_calls(world, model, adapter, memories, prompt_style) if cold_start else {}
     total = len(colds) + len(measure.PREFILLS) + len(measure.BATCHES) + len(tasks)
     done = 0
 
@@ -132,12 +133,16 @@ def described(agent: "Agent", folder: "Path | None") -> dict[str, Any]:
 
 
 def cold_calls(
-    model: str | None, adapter: str | None, memories: str | None, prompt_style: str | None
+    world: "Mapping[str, Path | str | None]",
+    model: str | None,
+    adapter: str | None,
+    memories: str | None,
+    prompt_style: str | None,
 ) -> dict[str, list[str]]:
     """Name -> the words of a `run` that stops at its first action."""
-    named = {"--model": model, "--adapter": adapter, "--prompt-style": prompt_style}
-    words = ["run", "--json", "--games", COLD_GAMES, "--max-steps", "1"]
-    words += [word for name, value in named.items() if value is not None for word in (name, value)]
+    named = {**world, "--model": model, "--adapter": adapter, "--prompt-style": prompt_style}
+    words = ["run", "--json", "--max-steps", "1"]
+    words += [word for name, value in named.items() if value is not None for word in (name, str(value))]
     calls = {"without memories": [*words, "--memories", wiring.NONE]}
     if memories != wiring.NONE:
         calls["with memories"] = [*words, *(["--memories", memories] if memories else [])]

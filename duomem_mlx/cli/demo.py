@@ -16,14 +16,15 @@ def demo(limit: Count = 2, max_steps: Steps = 15, json: options.Json = False) ->
 
     It needs no ALFWorld and no network once the default student and encoder are here; it fetches them if it can.
     """
+    from duomem_mlx.defaults import first_games
     from duomem_mlx.demo import GameBegun, GameOver, play_both
     from duomem_mlx.environment import ordered
     from duomem_mlx.errors import DuomemError
     from duomem_mlx.student.episodes import Turn
 
-    environment = wiring.open_environment(wiring.HOUSEHOLD, None, "fast")
-    games = ordered(environment, "embedded", limit)
-    adapter = wiring.adapter_path(None, None)
+    environment = wiring.open_environment(options.WORLD, None, wiring.FAST)
+    games = ordered(environment, first_games(environment), limit)
+    adapter = wiring.adapter_path(None, None, environment)
     bank = wiring.open_bank(None, environment)
     if adapter is None or bank is None:
         raise DuomemError("The shipped adapter and memories are missing.", "Install duomem-mlx again.")

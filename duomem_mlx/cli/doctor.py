@@ -16,7 +16,7 @@ Looked = Annotated[
 Selftest = Annotated[
     bool, typer.Option("--selftest", help="Compute for half a minute instead: GPU and CPU, games together, training.")
 ]
-GAMES = "generated:0:3"
+GAMES = 3  # that it plays
 
 
 def doctor(
@@ -55,10 +55,12 @@ def doctor(
 def tested(model: str | None) -> "list[Check]":
     """The self-test, with the shipped adapter where it is for this model."""
     wiring.one_thread_a_product()
+    from duomem_mlx.defaults import many_games
     from duomem_mlx.doctor.selftest import examine_itself
     from duomem_mlx.environment import ordered
 
-    environment = wiring.open_environment(wiring.HOUSEHOLD, None, "fast")
-    adapter = wiring.adapter_path(None, model)
+    environment = wiring.open_environment(options.WORLD, None, wiring.FAST)
+    adapter = wiring.adapter_path(None, model, environment)
+    games = ordered(environment, many_games(environment), GAMES)
     with output.progress("Testing", 3) as advance:
-        return examine_itself(model, adapter, environment, ordered(environment, GAMES), advance)
+        return examine_itself(model, adapter, environment, games, advance)

@@ -47,10 +47,10 @@ Width = Annotated[
 
 def evaluate(
     context: typer.Context,
-    games: options.Games = "valid_seen",
+    games: options.MeasuredGames = None,
     games_dir: options.GamesDir = None,
     engine: options.Engine = "fast",
-    env: options.Env = "household",
+    env: options.Env = options.WORLD,
     limit: options.Limit = None,
     arm: Arms = None,
     model: options.Model = None,
@@ -58,7 +58,7 @@ def evaluate(
     memories: options.Memories = None,
     own_memories: OwnMemories = None,
     k: Ks = None,
-    max_steps: options.MaxSteps = 30,
+    max_steps: options.MaxSteps = None,
     prompt_style: options.PromptStyle = None,
     max_tokens: options.MaxTokens = None,
     temp: options.Temp = 0.0,
@@ -85,6 +85,7 @@ def evaluate(
     wiring.one_thread_a_product()
     machine.keep_awake(keep_awake)
     from duomem_mlx import __version__
+    from duomem_mlx.defaults import defaults_of, measured_on
     from duomem_mlx.environment import ordered
     from duomem_mlx.errors import DuomemError, UsageError
     from duomem_mlx.evaluation.arms import DEFAULT_ARMS, OWN_ARMS, arm_named
@@ -101,6 +102,7 @@ def evaluate(
     arms = [arm_named(name) for name in dict.fromkeys(arm or usual)]
     environment = wiring.open_environment(env, games_dir, engine)
     wiring.may_play(environment, allow_side_effects)
+    games, max_steps = games or measured_on(environment), max_steps or defaults_of(environment).max_steps
     tasks = ordered(environment, games, limit)
     folder, by_seed = seeds.adapters_of(adapter, model, environment)
     ks = parse_ks(str(usual_k(folder)) if k is None else k)
@@ -191,7 +193,7 @@ def evaluate(
         first_k = dict.fromkeys(options.given(context, "k"), ks[0])
         one = {"--adapter": adapter[0]} if adapter else {}
         named = {"--games": games, **options.given(context, *options.OF_A_GAME), **one, **first_k, "--number": 1}
-        at_hand = options.given(context, "memories", "own_memories") | one
+        at_hand = options.given(context, "env", "memories", "own_memories") | one
         looked_at = output.call("report", results, named=at_hand)
         output.hint(f"{looked_at}   or   {output.call('run', named=named)}")
     if elsewhere := sum(figures["flags"].get(OTHER_OPENING, 0) for figures in summary["arms"].values()):

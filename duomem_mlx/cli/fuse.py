@@ -31,10 +31,10 @@ def fuse(
     adapter: options.Adapter = None,
     bits: Bits = None,
     check: Check = 0,
-    games: options.Games = "generated:0",
+    games: options.ManyGames = None,
     games_dir: options.GamesDir = None,
-    env: options.Env = "household",
-    max_steps: options.MaxSteps = 30,
+    env: options.Env = options.WORLD,
+    max_steps: options.MaxSteps = None,
     export: Export = None,
     allow_side_effects: options.SideEffects = False,
     out: options.Out = None,
@@ -48,6 +48,7 @@ def fuse(
     model that is there already is checked as it is.
     """
     wiring.one_thread_a_product()
+    from duomem_mlx.defaults import defaults_of, many_games
     from duomem_mlx.environment import ordered
     from duomem_mlx.errors import UsageError
     from duomem_mlx.evaluation.runner import Run
@@ -60,7 +61,8 @@ def fuse(
         raise UsageError(f"--bits is {bits}.", "It is 4, 8 or none.")
     if export not in (None, "peft"):
         raise UsageError(f"--export is {export}.", "It is peft, or is left out.")
-    source = wiring.adapter_path(adapter, model)
+    environment = wiring.open_environment(env, games_dir, wiring.FAST)
+    source = wiring.adapter_path(adapter, model, environment)
     if source is None:
         raise UsageError("There is no adapter to fuse.", "Name one with --adapter.")
     located = locate(model or STUDENT)
@@ -75,11 +77,11 @@ def fuse(
     folder = out or Path("runs") / f"fuse-{digest(made_of)[:8]}"
     if export and (bits or check):
         raise UsageError("--export writes the adapter as it is; nothing is packed or played.", "Leave the rest out.")
-    environment = wiring.open_environment(env, games_dir, "fast") if check else None
-    if environment:
+    if check:
         wiring.may_play(environment, allow_side_effects)
-    split = f"{games}:{check}" if games.startswith("generated:") and games.count(":") == 1 else games
-    tasks = ordered(environment, split, check) if environment else []
+    split = (games or many_games(environment)) if check else ""
+    max_steps = max_steps or defaults_of(environment).max_steps
+    tasks = ordered(environment, split, check) if check else []
     if not free(folder, "fused", "fuse", made_of, overwrite):
         output.say(f"This is done already; it is in {folder}.")
     elif export:
@@ -91,7 +93,7 @@ def fuse(
         write_json(folder / adapters.RECORD, {"format": 1, **adapters.record(source), "fused": made_of})
     else:
         fuse_into(folder, source, model, bits, made_of)
-    if environment:
+    if check:
         settings = {**made_of, "env": env, "games_dir": str(games_dir or ""), "max_steps": max_steps}
         results = claim_run(folder.with_name(f"{folder.name}-check"), "fuse", settings, ("episodes",), overwrite)
         run = Run(results, environment, tasks, split, None, [0], 0, PlaySettings(max_steps=max_steps))
@@ -108,7 +110,7 @@ def fuse(
         output.say("What fusing lost was not looked at: --check 20 plays twenty games before and after.")
     output.say(f"It is in {folder}.")
     if not export:
-        named = {"--model": folder, "--adapter": "none", "--arm": "base", "--limit": 20}
+        named = {"--model": folder, "--adapter": "none", "--arm": "base", **wiring.world_named(env), "--limit": 20}
         output.hint(output.call("evaluate", named=named))
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from duomem_mlx.cli import banks, options, output, remember, wiring, writers
+from duomem_mlx.cli import banks, options, output, remember, writers
 
 if TYPE_CHECKING:
     from duomem_mlx.memory.record import Memory
@@ -157,7 +157,7 @@ def import_(
         list[str] | None,
         typer.Option("--field", metavar="OURS=THEIRS", help="A file's name for task, script, steps, …; repeatable."),
     ] = None,
-    env: options.Env = wiring.HOUSEHOLD,
+    env: options.Env = options.WORLD,
     encoder: banks.EncoderName = None,
     json: options.Json = False,
 ) -> None:

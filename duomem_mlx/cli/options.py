@@ -5,14 +5,24 @@ from typing import Annotated, Any
 
 import typer
 
-Games = Annotated[
-    str,
-    typer.Option(
+from duomem_mlx.environment import DEFAULT
+
+WORLD = DEFAULT  # that is played unless --env names another
+
+
+def _games(usual: str) -> Any:
+    return typer.Option(
         "--games",
         metavar="SPEC",
-        help="A split (train, valid_seen, valid_unseen), a folder, a game file, generated:SEED[:COUNT], or embedded.",
-    ),
-]
+        help="A split of the world; in the household (train, valid_seen, valid_unseen) also a folder, a game file, "
+        f"generated:SEED[:COUNT] or embedded [default: {usual}].",
+    )
+
+
+TaughtGames = Annotated[str | None, _games("the first split, train")]
+MeasuredGames = Annotated[str | None, _games("the second split; in the household valid_seen")]
+FirstGames = Annotated[str | None, _games("some at hand; in the household embedded")]
+ManyGames = Annotated[str | None, _games("some at hand; in the household generated ones")]
 GamesDir = Annotated[
     Path | None,
     typer.Option(
@@ -47,7 +57,7 @@ Adapter = Annotated[
         "--adapter",
         "--adapter-path",
         metavar="ID",
-        help="A name under adapters/, a folder, what was pulled, or none [default: the shipped one].",
+        help="A name under adapters/, a folder, what was pulled, or none [default: the one shipped for the world].",
     ),
 ]
 Memories = Annotated[
@@ -55,7 +65,7 @@ Memories = Annotated[
     typer.Option(
         "--memories",
         metavar="ID",
-        help="A name under memories/, a folder, what was pulled, or none [default: the shipped bank].",
+        help="A name under memories/, a folder, what was pulled, or none [default: the bank shipped for the world].",
     ),
 ]
 K = Annotated[
@@ -64,7 +74,9 @@ K = Annotated[
         "--k", "-k", min=0, metavar="N", help="Memories in the prompt [default: the adapter's own number, else 4]."
     ),
 ]
-MaxSteps = Annotated[int, typer.Option("--max-steps", min=1, metavar="N", help="Actions a game.")]
+MaxSteps = Annotated[
+    int | None, typer.Option("--max-steps", min=1, metavar="N", help="Actions a game [default: the world's, else 30].")
+]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="All randomness.")]
 Out = Annotated[
     Path | None, typer.Option("--out", metavar="PATH", help="Where it writes [default: runs/COMMAND-hash].")

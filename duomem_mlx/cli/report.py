@@ -8,7 +8,7 @@ import typer
 from duomem_mlx.cli import options, output, wiring
 
 if TYPE_CHECKING:
-    from duomem_mlx.evaluation.causes import Cause
+    from duomem_mlx.environment import Environment
 
 Results = Annotated[
     list[Path],
@@ -21,7 +21,7 @@ Into = Annotated[
 ]
 World = Annotated[
     str | None,
-    typer.Option("--env", metavar="SPEC", help="The world that was played, if it is not the household."),
+    typer.Option("--env", metavar="SPEC", help="The world that was played, if it is not an installed one."),
 ]
 AdapterThere = Annotated[
     str | None,
@@ -34,7 +34,9 @@ AdapterThere = Annotated[
 BankThere = Annotated[
     str | None,
     typer.Option(
-        "--memories", metavar="ID", help="Where the bank lies that was evaluated [default: the shipped one, if it is]."
+        "--memories",
+        metavar="ID",
+        help="Where the bank lies that was evaluated [default: the shipped one, if it is].",
     ),
 ]
 OwnThere = Annotated[
@@ -54,20 +56,22 @@ def report(
 ) -> None:
     """Write report.md, and report.html: one file with tables, plots and every game, step by step.
 
-    It needs no network and no other file. Arms stand beside the paper's; games can be searched, filtered by outcome and
-    by why they were not won, and two arms looked at side by side. Several evaluations (the same student in 4 bits,
-    another model) stand beside one another, with bytes, speed and success, and are compared on the games they share.
-    With the adapter and the bank at hand it tells what they take on disk, and what the memories say. Needs the extra
-    `report`.
+    It needs no network and no other file. In the household arms stand beside the paper's; games can be searched,
+    filtered by outcome and by why they were not won, and two arms looked at side by side. Several evaluations (the same
+    student in 4 bits, another model) stand beside one another, with bytes, speed and success, and are compared on the
+    games they share. With the adapter and the bank at hand it tells what they take on disk, and what the memories say.
+    Needs the extra `report`.
     """
     from duomem_mlx.memory.bank import find_bank
+    from duomem_mlx.offers import cause_of
     from duomem_mlx.report.writing import write_report
     from duomem_mlx.student.agent import adapter_folder
 
+    world = world_of(results[0], env)
     written = write_report(
         results[0],
         out,
-        cause_of(results[0], env),
+        None if world is None else cause_of(world),
         None if adapter is None else adapter_folder(adapter),
         None if memories is None else find_bank(memories),
         None if own_memories is None else find_bank(own_memories),
@@ -88,14 +92,14 @@ def report(
     output.hint(output.opening(written.html))
 
 
-def cause_of(results: Path, env: str | None) -> "Cause | None":
-    """The world's own word for why a game was not won; None where it has none. A world that is code of somebody's is
-    named by the call, never by the results, which may come from anyone."""
-    from duomem_mlx import offers
+def world_of(results: Path, env: str | None) -> "Environment | None":
+    """The world that was played: the one the call names, else an installed one of the results' own word; None for any
+    other. Code of somebody's is named by the call, never by results, which may come from anyone."""
+    from duomem_mlx.environment import installed_environments
     from duomem_mlx.report.reading import read_run
 
     played = read_run(results).get("env")
-    if env is None and played != wiring.HOUSEHOLD:
+    if env is None and played not in installed_environments():
         output.say(f"Why games were not won is told without the world's own word; --env {played} would ask it.")
         return None
-    return offers.cause_of(wiring.open_environment(env or wiring.HOUSEHOLD, None, "fast"))
+    return wiring.open_environment(env or str(played), None, wiring.FAST)

@@ -48,6 +48,7 @@ def imitation(folder: "RunFolder") -> "RunFolder":
 
 def chosen_rounds(rounds: int, games: int | None, environment: "Environment") -> "Rounds | None":
     """The rounds a call asks for. Raises UsageError where nobody could look on, or games are named and no rounds."""
+    from duomem_mlx.defaults import defaults_of
     from duomem_mlx.errors import UsageError
     from duomem_mlx.training.on_policy import Rounds
 
@@ -59,7 +60,7 @@ def chosen_rounds(rounds: int, games: int | None, environment: "Environment") ->
             "Give the environment a teacher(), see docs/architecture.md, or leave the option out.",
         )
     given: dict[str, Any] = {} if games is None else {"games": games}
-    return Rounds(rounds, **given) if rounds else None
+    return Rounds(rounds, max_steps=defaults_of(environment).max_steps, **given) if rounds else None
 
 
 def train_rounds(

@@ -36,16 +36,16 @@ Why = Annotated[
 
 def run(
     context: typer.Context,
-    games: options.Games = "embedded",
+    games: options.FirstGames = None,
     games_dir: options.GamesDir = None,
     engine: options.Engine = "fast",
-    env: options.Env = "household",
+    env: options.Env = options.WORLD,
     number: options.GameNumber = 1,
     model: options.Model = None,
     adapter: options.Adapter = None,
     memories: options.Memories = None,
     k: options.K = None,
-    max_steps: options.MaxSteps = 30,
+    max_steps: options.MaxSteps = None,
     prompt_style: options.PromptStyle = None,
     max_tokens: options.MaxTokens = None,
     temp: options.Temp = 0.0,
@@ -61,11 +61,12 @@ def run(
 ) -> None:
     """Play one game: the task, the memories recalled, every action and what came of it, the verdict.
 
-    Without options it plays an embedded game with the shipped adapter and memories. On a terminal it is a panel that
-    changes with every action, in a pipe lines. `--arm base --arm duomem` plays it without and with both, one beside the
-    other. With --learn the bank, a live one, learns from it.
+    Without options it plays an embedded game of the household with the shipped adapter and memories. On a terminal it
+    is a panel that changes with every action, in a pipe lines. `--arm base --arm duomem` plays it without and with
+    both, one beside the other. With --learn the bank, a live one, learns from it.
     """
     parts = Parts()
+    from duomem_mlx.defaults import defaults_of, first_games
     from duomem_mlx.environment import ordered
     from duomem_mlx.errors import UsageError
     from duomem_mlx.guarded import open_game
@@ -79,6 +80,7 @@ def run(
     decoding = Decoding(temp, top_p, seed, avoid_refused, actions)
     environment = wiring.open_environment(env, games_dir, engine)
     wiring.may_play(environment, allow_side_effects)
+    games, max_steps = games or first_games(environment), max_steps or defaults_of(environment).max_steps
     tasks = ordered(environment, games)
     if number > len(tasks):
         raise UsageError(f"--number is {number}, but {games!r} holds {len(tasks)} games.", "Name a smaller one.")

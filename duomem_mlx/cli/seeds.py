@@ -16,8 +16,8 @@ Adapters = Annotated[
         "--adapter",
         "--adapter-path",
         metavar="ID",
-        help="A name under adapters/, a folder, what was pulled, or none [default: the shipped one]; repeatable, for "
-        "adapters that differ in their training seed: figures are then means over the seeds.",
+        help="A name under adapters/, a folder, what was pulled, or none [default: the one shipped for the world]; "
+        "repeatable, for adapters that differ in their training seed: figures are then means over the seeds.",
     ),
 ]
 
@@ -40,7 +40,7 @@ def adapters_of(
     found: dict[int, Path] = {}
     settings: dict[int, Any] = {}
     for name in names:
-        folder = wiring.adapter_path(name, model)
+        folder = wiring.adapter_path(name, model, environment)
         assert folder is not None
         _refuse_other_base(folder, model)
         settings_of = record(folder).get("settings")

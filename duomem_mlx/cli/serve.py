@@ -63,7 +63,7 @@ def serve(
     adapter: options.Adapter = None,
     memories: options.Memories = None,
     k: options.K = None,
-    env: options.Env = wiring.HOUSEHOLD,
+    env: options.Env = options.WORLD,
     prompt_style: options.PromptStyle = None,
     upstream: Far = None,
     api_key_env: FarKey = None,

@@ -71,15 +71,15 @@ Plan = Annotated[
 
 def teach(
     context: typer.Context,
-    games: options.Games = "train",
+    games: options.TaughtGames = None,
     games_dir: options.GamesDir = None,
     engine: options.Engine = "fast",
-    env: options.Env = "household",
+    env: options.Env = options.WORLD,
     teacher: TeacherName = SEARCH,
     limit: options.Limit = None,
     attempts: MostAttempts = None,
     solutions: Solutions = 1,
-    max_steps: options.MaxSteps = 30,
+    max_steps: options.MaxSteps = None,
     base_url: options.BaseUrl = None,
     model: RemoteModelName = None,
     api_key_env: options.KeyVariable = None,
@@ -106,6 +106,7 @@ def teach(
     again) and summary.json; a remote teacher's answers are in answers.jsonl before they are used. The same command
     again goes on where it stopped, and pays for no answer twice.
     """
+    from duomem_mlx.defaults import defaults_of, taught_on
     from duomem_mlx.environment import ordered
     from duomem_mlx.errors import DuomemError, UsageError
     from duomem_mlx.offers import solutions_of
@@ -136,6 +137,7 @@ def teach(
     elif teacher == GOLD:
         solutions_of(environment)
     rules = Rules(most, solutions)
+    games, max_steps = games or taught_on(environment), max_steps or defaults_of(environment).max_steps
     tasks = ordered(environment, games, limit)
     settings = {
         "env": env,
@@ -188,7 +190,7 @@ def teach(
         looked = output.call("trajectories", "stats", folder)
         output.hint(f"{looked}   (these games are for evaluation: do not train on them)")
     else:
-        world = {"--env": None if env == wiring.HOUSEHOLD else env}
+        world = wiring.world_named(env)
         build, train = output.call("memories", "build", folder, named=world), output.call("train", folder, named=world)
         output.hint(f"{build}   or   {train}")
 

@@ -113,7 +113,7 @@ def train(
     memories: options.Memories = None,
     k: TrainK = None,
     prompt_style: options.PromptStyle = None,
-    env: options.Env = "household",
+    env: options.Env = options.WORLD,
     iters: Iters = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
@@ -303,8 +303,7 @@ def train(
         )
     elif figures["steps"] < figures["planned_steps"]:
         output.say(f"It ended after step {figures['steps']}: {settings.patience} validations brought nothing better.")
-    world = None if env == wiring.HOUSEHOLD else env
-    named = {"--adapter": path, "--model": model, "--memories": memories, "--env": world, "--k": k}
+    named = {"--adapter": path, "--model": model, "--memories": memories, **wiring.world_named(env), "--k": k}
     output.hint(
         output.call("serve", named=named) if with_tools else output.call("evaluate", named={**named, "--limit": 20})
     )

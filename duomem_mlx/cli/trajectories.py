@@ -62,7 +62,7 @@ def show(
     file: File,
     which: Which = "1",
     trained: Trained = False,
-    env: options.Env = wiring.HOUSEHOLD,
+    env: options.Env = options.WORLD,
     model: options.Model = None,
     prompt_style: options.PromptStyle = None,
     json: options.Json = False,
@@ -118,7 +118,7 @@ def import_(
     games: Searched = None,
     games_dir: options.GamesDir = None,
     engine: options.Engine = "fast",
-    env: options.Env = wiring.HOUSEHOLD,
+    env: options.Env = options.WORLD,
     form: Format = None,
     unchecked: Unchecked = False,
     won: Won = None,
@@ -193,8 +193,8 @@ def import_(
     output.line(f"{summary['kept']} of {summary['came_in']} trajectories kept, {checked}.")
     for reason, count in found.left_out.items():
         output.line(f"{count:6}  {reason}")
-    world = {"--env": env if env != wiring.HOUSEHOLD else None}
-    output.hint(f"{output.call('trajectories', 'stats', folder)}   or   {output.call('train', folder, named=world)}")
+    train = output.call("train", folder, named=wiring.world_named(env))
+    output.hint(f"{output.call('trajectories', 'stats', folder)}   or   {train}")
 
 
 def _show_trained(trajectory: "Trajectory", env: str, model: str | None, style: str | None, json: bool) -> None:

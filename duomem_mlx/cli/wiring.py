@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from duomem_mlx.cli.output import say
+from duomem_mlx.defaults import defaults_of
 from duomem_mlx.environment import DEFAULT, Environment, find_environment, side_effects_of
 from duomem_mlx.errors import UsageError
 
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from duomem_mlx.trajectory import Trajectory
 
 NONE = "none"
-SHIPPED_ADAPTER = "smollm2-135m-alfworld"
-SHIPPED_BANK = "alfworld-search"
-HOUSEHOLD = DEFAULT
 FAST = "fast"  # what plays unless --engine says otherwise
 OF_THE_ADAPTER = ("fine_tune_type", "rank", "scale", "dropout", "targets", "num_layers")  # it keeps what it has
 ARCHITECTURE = ("model_type", "hidden_size", "num_hidden_layers", "vocab_size")
@@ -36,6 +34,11 @@ def open_environment(env: str, games_dir: Path | None, engine: str) -> Environme
     return find_environment(env, **{name: value for name, value in said.items() if value is not None})
 
 
+def world_named(env: str) -> dict[str, str | None]:
+    """The option that names a world in the call of another command, which leaves out the default one."""
+    return {"--env": None if env == DEFAULT else env}
+
+
 def may_play(environment: Environment, allowed: bool) -> None:
     """Raises UsageError for a world that reaches outside of its games, where that is not `allowed`."""
     effects = side_effects_of(environment)
@@ -45,9 +48,9 @@ def may_play(environment: Environment, allowed: bool) -> None:
         )
 
 
-def adapter_path(name: str | None, model: str | None, environment: Environment | None = None) -> Path | None:
-    """The adapter's folder: what the user named, else the shipped one where the model is of its base and the
-    environment, if there is one, the household, which it was taught."""
+def adapter_path(name: str | None, model: str | None, environment: Environment) -> Path | None:
+    """The adapter's folder: what the user named, else the one that is shipped for the world, where the model is of its
+    base."""
     from duomem_mlx.paths import shipped
     from duomem_mlx.student.agent import adapter_folder
 
@@ -55,17 +58,18 @@ def adapter_path(name: str | None, model: str | None, environment: Environment |
         return None
     if name is not None:
         return adapter_folder(name)
-    if environment is not None and environment.name != HOUSEHOLD:
+    usual = defaults_of(environment).adapter
+    if not usual:
         say(f"No adapter: none was named and none is shipped for {environment.name}.")
         return None
     if model is not None and has_one_fused(model):
         say(f"No adapter: {model} has one fused into it.")
         return None
-    folder = shipped("adapters", SHIPPED_ADAPTER)
+    folder = shipped("adapters", usual)
     if folder is None:
         say("No adapter: none was named and none is shipped.")
     elif model is not None and (reason := other_base(folder, model)):
-        say(f"No adapter: the shipped {SHIPPED_ADAPTER} is for another base than {model} ({reason}).")
+        say(f"No adapter: the shipped {usual} is for another base than {model} ({reason}).")
         return None
     return folder
 
@@ -111,27 +115,30 @@ def trained_style(adapter: Path) -> str | None:
 
 
 def open_bank(name: str | None, environment: Environment, model: str | None = None) -> "Bank | None":
-    """The bank: what the user named, else the shipped one, which is for the household only. `model` is whose key facts
-    a bank may be found by."""
+    """The bank: what the user named, else the one that is shipped for the world. `model` is whose key facts a bank may
+    be found by."""
     from duomem_mlx.cli.writers import ready
     from duomem_mlx.memory.bank import Bank
 
     if name == NONE:
         return None
-    folder = bank_folder(name)
-    if folder is None or (name is None and environment.name != HOUSEHOLD):
+    folder = bank_folder(name, environment)
+    if folder is None:
         say(f"No memories: none were named and none are shipped for {environment.name}.")
         return None
     return ready(Bank.open(folder), model)
 
 
-def bank_folder(name: str | None) -> Path | None:
-    """Of the bank of that name, of the shipped one for None; None where none is shipped. Raises UsageError when none
-    has that name."""
+def bank_folder(name: str | None, environment: Environment | None = None) -> Path | None:
+    """Of the bank of that name, for None of the one that is shipped for the world, by default for the usual one; None
+    where none is. Raises UsageError when none has that name."""
     from duomem_mlx.memory.bank import find_bank
     from duomem_mlx.paths import shipped
 
-    return shipped("memories", SHIPPED_BANK) if name is None else find_bank(name)
+    if name is not None:
+        return find_bank(name)
+    usual = defaults_of(find_environment(DEFAULT) if environment is None else environment).memories
+    return shipped("memories", usual) if usual else None
 
 
 def agent(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from duomem_mlx.cli import remote
 from duomem_mlx.cli.output import progress, say
 from duomem_mlx.environment import Environment
-from duomem_mlx.offers import WorldBroke, describe_of, general_of
+from duomem_mlx.offers import WorldBroke, advice_of, describe_of, general_of
 
 if TYPE_CHECKING:
     from duomem_mlx.cli.remote import Asking
@@ -121,7 +121,7 @@ def script_writer(environment: Environment, writer: str, way: str, asked: Asked 
     if way not in WAYS:
         raise UsageError(f"There is no way {way!r} of writing.", f"Choose one of {', '.join(WAYS)}.")
     if asked is not None:
-        return writer_of(asked.ask, way, general_of(environment))
+        return writer_of(asked.ask, way, general_of(environment), advice_of(environment))
     own = own_writer(environment, plainly=writer == PLAIN)
     return lambda played: (own if played.environment == environment.name else plain_script)(played)
 
@@ -180,7 +180,7 @@ def learning(environment: Environment, policy: str) -> "Learning":
         from duomem_mlx.memory.writing import rewriter as rewriter_of
         from duomem_mlx.student.asking import asker
 
-        return rewriter_of(asker(agent.student), general_of(environment))
+        return rewriter_of(asker(agent.student), general_of(environment), advice_of(environment))
 
     return Learning(Growth(policy), own_writer(environment), rewriter if policy == ADJUSTMENT else None)
 

@@ -11,10 +11,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from duomem_mlx import blas, paths
+from duomem_mlx.defaults import Need
 from duomem_mlx.doctor.checks import ABSENT, FAIL, OK, WARN, Check, safely
+from duomem_mlx.environment import DEFAULT, find_environment, installed_environments
 from duomem_mlx.models_on_disk import ENCODER, STUDENT, locate
 
 PYTHONS = ((3, 11), (3, 14))  # from, and up to but not with
@@ -23,6 +27,7 @@ MLX_LM = "0.32"  # the versions whose inside we know
 TIGHT_BYTES, FULL_BYTES = 3 << 30, 1 << 30  # free space: a run's outputs are small, the repacked student is 0.54 GB
 EXTRAS = {
     "alfworld": (("textworld", "alfworld"), "the reference engine and ALFWorld's downloader; builds C++ with cmake"),
+    "scienceworld": (("scienceworld", "py4j"), "the world of that name; its simulator needs Java"),
     "report": (("matplotlib", "jinja2"), "`report`"),
     "play": (("prompt_toolkit",), "completion and history in `games play`"),
     "sentence-transformers": (("sentence_transformers",), "any other encoder; brings torch"),
@@ -30,8 +35,8 @@ EXTRAS = {
 
 
 def examine(games_dir: Path | None = None) -> list[Check]:
-    """All checks, in the order a person would mend them. `games_dir` is ALFWorld's data folder, found as everywhere
-    when None. Raises nothing: a check that breaks is itself a fault."""
+    """All checks, in the order a person would mend them. `games_dir` is where the default world's games lie, found as
+    everywhere when None. Raises nothing: a check that breaks is itself a fault."""
     blas.load_openblas()
     checks: list[tuple[str, Callable[[], Check | list[Check]]]] = [
         ("python", _python),
@@ -42,7 +47,7 @@ def examine(games_dir: Path | None = None) -> list[Check]:
         ("encoder", lambda: _model("encoder", ENCODER)),
         ("adapters", lambda: _shipped("adapters", "adapters.safetensors")),
         ("memories", lambda: _shipped("memories", "bank.json")),
-        ("games", lambda: _games(games_dir)),
+        ("worlds", lambda: _worlds(games_dir)),
         ("home", _home),
         ("disk", _disk),
         ("extras", _extras),
@@ -116,24 +121,19 @@ def _shipped(room: str, mark: str) -> Check:
     return Check(room, WARN, "none came with this installation", "Make them with `scripts/reproduce.sh --small`.")
 
 
-def _games(games_dir: Path | None) -> list[Check]:
-    from duomem_mlx.household.files import DATA_FOLDER, SPLITS, data_folder, survey
-
-    root = data_folder(games_dir)
-    fix = "Run `duomem-mlx games fetch`, or set ALFWORLD_DATA; generated games (`--games generated:1:20`) need none."
-    counts, troubles = [], []
-    for split in SPLITS:
-        found = survey(root / DATA_FOLDER / split)
-        if found.playable:
-            counts.append(f"{split} {len(found.playable)}")
-        if found.trouble:
-            troubles.append(f"{split}: {found.trouble}")
-    if not counts:
-        return [Check("games", WARN, "; ".join([f"none of ALFWorld's in {root}", *troubles]), fix)]
-    checks = [Check("games", OK, f"{', '.join(counts)} in {root}")]
-    if troubles:
-        checks.append(Check("games", WARN, "; ".join(troubles), "Fetch them again into an empty folder."))
+def _worlds(games_dir: Path | None) -> list[Check]:
+    """What the installed worlds need. One that cannot be asked is no fault of the others."""
+    checks: list[Check] = []
+    for name in installed_environments():
+        options = {"games_dir": games_dir} if games_dir is not None and name == DEFAULT else {}
+        found = safely(name, partial(_needs, name, options))
+        checks += [replace(check, status=WARN) if check.status == FAIL else check for check in found]
     return checks
+
+
+def _needs(name: str, options: dict[str, Path]) -> list[Check]:
+    needs: Callable[[], list[Need]] = getattr(find_environment(name, **options), "needs", list)
+    return [Check(need.name, OK if need.met else WARN, need.found, "" if need.met else need.fix) for need in needs()]
 
 
 def _home() -> Check:

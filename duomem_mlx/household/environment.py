@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, Protocol, cast
 
+from duomem_mlx.defaults import Defaults, Need
 from duomem_mlx.environment import Game, Origin, Teacher
 from duomem_mlx.errors import DuomemError, DuomemWarning, UsageError
 from duomem_mlx.household import files, grammar, wording
@@ -38,6 +39,11 @@ as you can. Every answer ends with one line "Action: " and one action in one of 
 Call things and places by the names you were given, number included. You must be at a place to use it, and you can \
 hold one thing at a time. "Nothing happens." means that the action was not possible."""
 
+ADVICE = (
+    "Name kinds of things and places, never their numbers. Say where to look first, what has to be opened, and what to "
+    "do when the thing is not in the likely place."
+)
+
 _FLOOR_PLAN = re.compile(r"-(\d+)/trial_")
 _OLD_PUT = re.compile(r"put (?P<thing>.+?) (?:in/on|in|on|into|onto) (?P<place>.+)")
 
@@ -57,8 +63,23 @@ class Household:
 
     name = "household"
     splits = files.SPLITS
-    origin = Origin("ALFWorld", "https://github.com/alfworld/alfworld", "MIT", made_from="ALFRED")
+    origin = Origin(
+        "ALFWorld",
+        "https://github.com/alfworld/alfworld",
+        "MIT",
+        made_from="ALFRED",
+        teacher="the search program of duomem-mlx (Apache-2.0), which reads only what the student reads; no language "
+        "model",
+    )
     instructions = INSTRUCTIONS
+    advice = ADVICE
+    defaults = Defaults(
+        max_steps=30,  # the paper's
+        adapter="smollm2-135m-alfworld",
+        memories="alfworld-search",
+        first="embedded",
+        many=f"{GENERATED}:0:200",
+    )
 
     def __init__(self, games_dir: Path | None = None, engine: str = "fast") -> None:
         """`games_dir`: ALFWorld's data folder; default `$ALFWORLD_DATA`, else `~/.cache/alfworld`.
@@ -183,6 +204,12 @@ class Household:
 
         write: Callable[[Trajectory], str] = describe
         return write(trajectory)
+
+    def needs(self) -> list[Need]:
+        """ALFWorld's games, split by split."""
+        from duomem_mlx.household.needs import needs
+
+        return needs(self.root)
 
     def _folder(self, task_id: str) -> Path | None:
         if task_id in self._elsewhere:

@@ -11,7 +11,7 @@ from duomem_mlx.environment import DEFAULT, OWN_TEACHER, origin_of
 from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.evaluation.arms import shows_bank
 from duomem_mlx.hub import bundle
-from duomem_mlx.hub.card import SEARCH_WORDS, About, make_card
+from duomem_mlx.hub.card import About, make_card
 from duomem_mlx.hub.leaks import refuse_leaks
 from duomem_mlx.memory.bank import Bank
 from duomem_mlx.models_on_disk import KNOWN, Known, known_by
@@ -147,15 +147,16 @@ def _base(said: str | None, summary: Mapping[str, Any], record: Mapping[str, Any
 
 def _teachers(said: str | None, of_adapter: Sequence[str], bank: Bank | None, world: str) -> list[str]:
     found = sorted({*of_adapter, *(memory.source.teacher for memory in bank or ())}) if said is None else [said]
-    if found == [OWN_TEACHER] and world == DEFAULT:
-        return [SEARCH_WORDS]
+    origin = origin_of(world)
+    if found == [OWN_TEACHER] and origin is not None and origin.teacher:
+        return [origin.teacher]
     if said is not None and not said.strip():
         raise UsageError("--teacher is blank.", "Name who taught it, with the licence.")
     if said not in (None, OWN_TEACHER):
         return [" ".join(said.split())]
     named = [f"{world}'s own teacher" if name == OWN_TEACHER else name for name in found if name != UNKNOWN_TEACHER]
     who = f" Adapter and memories name {', '.join(named[:3])}." if named else ""
-    or_search = ", or --teacher search for the search program" if world == DEFAULT else ""
+    or_search = f", or --teacher {OWN_TEACHER} for its own teacher" if origin is not None and origin.teacher else ""
     raise UsageError(
         f"Who taught the student, and under what licence, is not known.{who}",
         f"Say it: --teacher 'NAME (licence)'{or_search}.",

@@ -10,9 +10,6 @@ from duomem_mlx.evaluation.arms import shows_bank
 from duomem_mlx.evaluation.results import interval, table_columns, table_rows
 from duomem_mlx.models_on_disk import KNOWN, STUDENT
 
-SEARCH_WORDS = (
-    "the search program of duomem-mlx (Apache-2.0), which reads only what the student reads; no language model"
-)
 MEASURED = ("adapter", "duomem")  # arms that say what a bundle is worth
 
 

@@ -23,23 +23,23 @@ General = Callable[[str], str]  # a text -> the same without what tells one thin
 
 DIRECT, ROUNDS = WAYS = ("direct", "rounds")
 
-FACTS_PROMPT = "facts-1"  # names what a finder asks; with another question facts would be of another kind
+FACTS_PROMPT = "facts-2"  # names what a finder asks; with another question facts would be of another kind
 
 _MAX_SCRIPT_CHARACTERS = 1200
 _MAX_FACTS_CHARACTERS = 200
 _MAX_PLAYED_CHARACTERS = 24_000
 
 _DIRECT = """\
-Below is how one task was done in a text world. Write, for somebody who has a task like it in another place, how to go \
-about it: one paragraph, at most 90 words, in the imperative. Name kinds of things and places, never their numbers. \
-Leave out detours. Say where to look first, what has to be opened, and what to do when the thing is not in the likely \
-place. Write the paragraph and nothing else.
+Below is how one task was done. Write, for somebody who has a task like it elsewhere, how to go about it: one \
+paragraph, at most 90 words, in the imperative. Leave out detours and what holds in this case alone, such as names \
+that nobody else will meet. Say what comes first, and what to do when it does not lead on. {advice}Write the paragraph \
+and nothing else.
 
 {played}"""
 
 _EVENTS = """\
-Below is how one task was done in a text world. List what happened that brought the task forward or showed where \
-something is, one short line each, in order, and nothing else.
+Below is how one task was done. List what happened that brought the task forward or showed how to go on, one short \
+line each, in order, and nothing else.
 
 {played}"""
 
@@ -48,31 +48,31 @@ The task was: {task}
 What happened:
 {events}
 
-Which of these would somebody with a similar task in another place have to do too? Answer with those lines alone, in \
-order, in general terms: kinds of things and places, never their numbers."""
+Which of these would somebody with a similar task elsewhere have to do too? Answer with those lines alone, in order, \
+in general terms. {advice}"""
 
 _PARAGRAPH = """\
 The task was: {task}
 What has to be done:
 {critical}
 
-Write this as advice to somebody who has a task like it in another place: one paragraph, at most 90 words, in the \
-imperative, with what to do when the thing is not in the likely place. Write the paragraph and nothing else."""
+Write this as advice to somebody who has a task like it elsewhere: one paragraph, at most 90 words, in the \
+imperative, with what to do when the first steps do not lead on. {advice}Write the paragraph and nothing else."""
 
 _REWRITE = """\
 This advice was given for tasks like: {task}
 
 {script}
 
-It was followed in the game below, which failed. Write the advice anew so that it helps in both: one paragraph, at \
-most 90 words, in the imperative, kinds of things and places and never their numbers. Nothing but the paragraph.
+It was followed below, and the task was not done. Write the advice anew so that it helps in both: one paragraph, at \
+most 90 words, in the imperative, in general terms. {advice}Nothing but the paragraph.
 
 {played}"""
 
 _FACTS = """\
-A task in a text world, and what is seen there first. Name what decides how to go about it: what is to be done, to \
-what kind of thing, at what kind of place. At most 12 words, on one line, kinds of things and never their numbers. \
-Write that line and nothing else.
+A task, and what is told first. Name what decides how to go about it: what is to be done, to what kind of thing, in \
+what kind of place or with what. At most 12 words, on one line, in general terms and without numbers. Write that line \
+and nothing else.
 
 Task: {task}
 
@@ -83,26 +83,30 @@ class NoScript(DuomemError):
     """The model's answer had nothing in it."""
 
 
-def writer(ask: Ask, way: str = DIRECT, general: General = unchanged) -> Write:
-    """A writer of scripts, for `memory_of`, in the terms that `general`, the world's own, puts them in. It raises
-    NoScript when a model's answer has nothing in it."""
+def writer(ask: Ask, way: str = DIRECT, general: General = unchanged, advice: str = "") -> Write:
+    """A writer of scripts, for `memory_of`, in the terms that `general`, the world's own, puts them in; `advice` is
+    what the world has to say of how they are worded. It raises NoScript when a model's answer has nothing in it."""
+    more = _sentence(advice)
 
     def direct(trajectory: Trajectory) -> str:
-        return _script(ask(_DIRECT.format(played=_played(trajectory))), trajectory, general)
+        return _script(ask(_DIRECT.format(played=_played(trajectory), advice=more)), trajectory, general)
 
     def rounds(trajectory: Trajectory) -> str:
         events = ask(_EVENTS.format(played=_played(trajectory))).strip()
-        critical = ask(_CRITICAL.format(task=trajectory.task, events=events)).strip()
-        return _script(ask(_PARAGRAPH.format(task=trajectory.task, critical=critical)), trajectory, general)
+        critical = ask(_CRITICAL.format(task=trajectory.task, events=events, advice=more).strip()).strip()
+        asked = _PARAGRAPH.format(task=trajectory.task, critical=critical, advice=more)
+        return _script(ask(asked), trajectory, general)
 
     return {DIRECT: direct, ROUNDS: rounds}[way]
 
 
-def rewriter(ask: Ask, general: General = unchanged) -> Rewrite:
-    """A rewriter of memories, for `growth.learn`, in the terms of `general`; blank when the model said nothing."""
+def rewriter(ask: Ask, general: General = unchanged, advice: str = "") -> Rewrite:
+    """A rewriter of memories, for `growth.learn`, in the terms of `general`, `advice` as in `writer`; blank when the
+    model said nothing."""
+    more = _sentence(advice)
 
     def rewrite(memory: Memory, trajectory: Trajectory) -> str:
-        question = _REWRITE.format(task=memory.task, script=memory.script, played=_played(trajectory))
+        question = _REWRITE.format(task=memory.task, script=memory.script, advice=more, played=_played(trajectory))
         return _tidy(ask(question), general)
 
     return rewrite
@@ -161,6 +165,10 @@ def _played(trajectory: Trajectory) -> str:
         return text
     half = _MAX_PLAYED_CHARACTERS // 2
     return f"{text[:half]}\n[...]\n{text[-half:]}"
+
+
+def _sentence(advice: str) -> str:
+    return f"{advice.strip()} " if advice.strip() else ""
 
 
 def _script(answer: str, trajectory: Trajectory, general: General) -> str:

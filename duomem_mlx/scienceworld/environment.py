@@ -3,11 +3,12 @@
 import weakref
 from collections.abc import Sequence
 
+from duomem_mlx.defaults import Need
 from duomem_mlx.environment import Origin
 from duomem_mlx.errors import UsageError
 from duomem_mlx.scienceworld import tasks, wording
 from duomem_mlx.scienceworld.gold import readable
-from duomem_mlx.scienceworld.simulator import Simulator, Simulators, check_installed
+from duomem_mlx.scienceworld.simulator import JAVA, Simulator, Simulators, check_installed, java_found, package_found
 from duomem_mlx.trajectory import Trajectory
 
 LOOK = "look around"
@@ -163,6 +164,14 @@ class ScienceWorld:
         finally:
             self.simulators.give_back(simulator)
         return [readable(path), path]
+
+    def needs(self) -> list[Need]:
+        """Java, where the package is there."""
+        if not package_found():
+            return []
+        java = java_found()
+        found = java or "none here, and ScienceWorld's simulator needs it"
+        return [Need("java", java is not None, found, f"Install {JAVA}.")]
 
     def close(self) -> None:
         """End the simulators that wait for a game; they end with the program too."""

@@ -176,10 +176,19 @@ class Simulators:
 
 def check_installed() -> None:
     """Raises UsageError that says what is missing, the package or Java."""
-    if any(importlib.util.find_spec(name) is None for name in ("scienceworld", "py4j")):
+    if not package_found():
         raise UsageError("The package scienceworld is not installed.", f"{INSTALL}; it needs {JAVA}, too.")
-    if shutil.which(_java()) is None:
+    if java_found() is None:
         raise UsageError("ScienceWorld's simulator needs Java, and there is none here.", f"Install {JAVA}.")
+
+
+def package_found() -> bool:
+    return all(importlib.util.find_spec(name) is not None for name in ("scienceworld", "py4j"))
+
+
+def java_found() -> str | None:
+    """Where Java is; None where there is none."""
+    return shutil.which(_java())
 
 
 @contextmanager

@@ -67,9 +67,9 @@ def test_a_model_that_is_not_there_and_a_start_that_fails_are_told(
 
 
 def test_the_cold_calls_are_those_of_a_user() -> None:
-    assert bench.cold_calls(None, None, "none", None).keys() == {"without memories"}
-    calls = bench.cold_calls("m", "a", "b", None)
-    shared = ["run", "--json", "--games", "generated:0", "--max-steps", "1", "--model", "m", "--adapter", "a"]
+    assert bench.cold_calls({}, None, None, "none", None).keys() == {"without memories"}
+    calls = bench.cold_calls({"--env": None, "--games": "embedded"}, "m", "a", "b", None)
+    shared = ["run", "--json", "--max-steps", "1", "--games", "embedded", "--model", "m", "--adapter", "a"]
     assert calls == {
         "without memories": [*shared, "--memories", "none"],
         "with memories": [*shared, "--memories", "b"],

@@ -361,18 +361,18 @@ def test_a_bank_by_key_facts_is_asked_with_key_facts(
     assert counts["count"] == 6
     with Bank.open(tmp_path / "facts") as bank:
         assert {one.key for one in bank} == {"the box", "the pen", "the mug"}
-        assert bank.finder == "facts-1 student m@1"
+        assert bank.finder == "facts-2 student m@1"
     search = ("search", "look for the pen on a bed", "-k", 1, "--memories", tmp_path / "facts", "--model", "m")
     assert as_json(call, *search)["hits"][0]["key"] == "the pen"
     assert "look for the pen on a bed" in model.asked[-1]
     assert as_json(call, "add", played, "--memories", tmp_path / "facts", "--model", "m")["added"] == 0
     code, _, err = call(*search[:-1], "another")
     assert code == 2
-    assert "were found by facts-1 student m@1" in err
+    assert "were found by facts-2 student m@1" in err
     copied = ("import", tmp_path / "facts", "--out", tmp_path / "copy", "--encoder", "another")
     assert as_json(call, *copied)["memories"] == 6
     with Bank.open(tmp_path / "copy") as bank:
-        assert (bank.by, bank.finder, bank.encoder_id) == ("facts", "facts-1 student m@1", "another")
+        assert (bank.by, bank.finder, bank.encoder_id) == ("facts", "facts-2 student m@1", "another")
 
 
 def test_a_bank_that_is_not_sound_fails(call: Call, bank: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from duomem_mlx import blas, models_on_disk
+from duomem_mlx.defaults import Need
 from duomem_mlx.doctor import machine as doctor
 from duomem_mlx.doctor.checks import ABSENT, FAIL, OK, WARN, Check
 from duomem_mlx.doctor.machine import examine
@@ -72,6 +73,19 @@ def test_torn_games_are_told_beside_the_good_ones(tmp_path):
     good, bad = named("games", tmp_path)
     assert (good.status, bad.status) == (OK, WARN)
     assert "train: 1 torn" in bad.found
+
+
+def test_each_installed_world_says_what_it_needs_and_a_broken_one_is_a_warning(monkeypatch):
+    worlds = {
+        "walks": SimpleNamespace(needs=lambda: [Need("shoes", False, "none", "Buy some."), Need("map", True, "here")]),
+        "plain": SimpleNamespace(),
+    }
+    monkeypatch.setattr(doctor, "installed_environments", lambda: dict.fromkeys([*worlds, "gone"]))
+    monkeypatch.setattr(doctor, "find_environment", lambda name: worlds[name])
+    shoes, here, gone = doctor._worlds(None)
+    assert (shoes.name, shoes.status, shoes.fix) == ("shoes", WARN, "Buy some.")
+    assert (here.status, here.fix) == (OK, "")
+    assert (gone.name, gone.status) == ("gone", WARN)
 
 
 def test_no_games_is_a_warning_with_the_way_out(tmp_path):

@@ -17,6 +17,7 @@ import pytest
 from duomem_mlx.cli import wiring
 from duomem_mlx.environment import find_environment
 from duomem_mlx.errors import UsageError
+from duomem_mlx.household.environment import household
 from duomem_mlx.hub import bundle
 from duomem_mlx.memory.bank import Bank
 from duomem_mlx.student import adapters
@@ -43,7 +44,7 @@ def test_what_is_published_is_pulled_and_played_with(hub, call, parts, tmp_path)
     assert found == 0, err
     assert f"duomem-mlx run --model {parts / 'base'} --adapter {REPO} --memories {REPO}" in err
     folder = tmp_path / "home" / "bundles" / REPO
-    assert wiring.adapter_path(REPO, None) == folder
+    assert wiring.adapter_path(REPO, None, household()) == folder
     assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == FILES - {".gitattributes"}
     assert adapters.identity(folder) == adapters.identity(parts / "adapter")
     with Bank.open(REPO, HashingEncoder()) as pulled, Bank.open(parts / "bank", HashingEncoder()) as own:
@@ -293,7 +294,7 @@ def test_a_teacher_with_a_licence_of_its_own_is_to_be_named(hub, call, parts, tm
 
 
 def test_what_was_not_pulled_says_how_to_pull_it(hub) -> None:
-    for ask in (lambda: wiring.adapter_path("ann/gone", None), lambda: wiring.bank_folder("ann/gone")):
+    for ask in (lambda: wiring.adapter_path("ann/gone", None, household()), lambda: wiring.bank_folder("ann/gone")):
         with pytest.raises(UsageError, match="duomem-mlx pull ann/gone"):
             ask()
 

@@ -32,6 +32,16 @@ def test_direct_asks_once_and_speaks_in_general_terms() -> None:
     assert PLAYED.task in asked
 
 
+def test_how_a_world_wants_it_written_is_asked_for_and_nothing_of_another_world() -> None:
+    for way, answers in (("direct", ("Go.",)), ("rounds", ("E", "C", "Go."))):
+        told, plain = Model(*answers), Model(*answers)
+        writer(told, way, advice="Say nothing of sofas.")(PLAYED)
+        writer(plain, way)(PLAYED)
+        assert "Say nothing of sofas. " in told.asked[-1]
+        assert [said.replace("Say nothing of sofas. ", "") for said in told.asked][-1] == plain.asked[-1]
+        assert not any(word in said for said in plain.asked for word in ("text world", "opened", "place"))
+
+
 def test_rounds_build_on_each_other() -> None:
     model = Model("EVENTS", "CRITICAL", "Take it.")
     assert writer(model, "rounds")(PLAYED) == "Take it."

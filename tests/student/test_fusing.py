@@ -8,6 +8,7 @@ import pytest
 from duomem_mlx import prompt
 from duomem_mlx.cli.wiring import adapter_path
 from duomem_mlx.errors import DuomemError
+from duomem_mlx.household.environment import household
 from duomem_mlx.student import fusing, saving
 from duomem_mlx.student.agent import prompt_style_of
 from duomem_mlx.student.models import load_student
@@ -70,7 +71,7 @@ def test_a_fused_model_is_asked_in_the_style_it_learnt_and_gets_no_second_adapte
     fusing.save(fusing.fuse(student, None), tmp_path / "out", {**student.adapter_record, "fused": {}})
     assert prompt_style_of(load_student(str(tmp_path / "out"))) == prompt.COMPACT
     assert prompt_style_of(load_student(str(base))) == prompt.CHAT
-    assert adapter_path(None, str(tmp_path / "out")) is None
+    assert adapter_path(None, str(tmp_path / "out"), household()) is None
     assert "has one fused into it" in capsys.readouterr().err
 
 

@@ -134,7 +134,7 @@ def first_said(messages: Iterable[Message]) -> str:
 
 def with_memories(messages: Sequence[Message], examples: Sequence[Example], tools: bool = False) -> list[Message]:
     """The messages with memories at the end of the system text, or as the system text where there is none. `tools`:
-    they are of runs with tools, which have no rooms."""
+    they are of runs with tools, which are no games."""
     if not examples:
         return list(messages)
     first, rest = _system_and_rest(messages)
