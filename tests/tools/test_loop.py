@@ -1,7 +1,11 @@
 """The whole way of an agent's run: recorded, imported with the user's verdict, distilled, served, called again."""
 
 import json
+import os
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +14,10 @@ import pytest
 
 from duomem_mlx.cli.main import app, status
 from duomem_mlx.trajectory import read_trajectories
-from tests.cli.test_serve import started
+from tests.cli.test_serve import ROOT, started, stopped
 from tests.student.serve.test_tools import saying
-from tests.tools.weather import CODES, MORE, NEW, TASK, agent, sky, teacher
+from tests.tools.weather import TASK, agent, module, printed, teacher
 from tests.training import made
-
-pytestmark = pytest.mark.filterwarnings("ignore:Function .* has decorators")  # tools that are made in a function
 
 TOOLS = "duomem_mlx.tools.world:ToolRuns"
 
@@ -30,38 +32,31 @@ def url_in(said: str) -> str:
     return found[0]
 
 
-def recorded(folder: Path, cities: dict[str, str]) -> None:
-    """The framework's runs with the user's own teacher, recorded on the way."""
-    with teacher() as far, started("--upstream", far.url, "--record", str(folder)) as (_, said):
-        playing = agent(url_in(said), "big")
-        for city, code in cities.items():
-            assert playing.run(TASK.format(city)) == sky(code)
-
-
-def distilled(kept: Path, out: Path, model: Path | None, *settings: object) -> list[str]:
-    """The words that serve an adapter and a bank made of what was kept."""
-    named = ["--model", model] if model else []
-    files = sorted(kept.glob("*.jsonl"))
-    duomem("trajectories", "import", *files, "--env", TOOLS, "--won", "all", "--out", out / "runs")
-    duomem("memories", "build", out / "runs", "--env", TOOLS, "--out", out / "bank")
-    words = ["--env", TOOLS, "--memories", out / "bank", "--out", out / "adapter", "--k", 1, *named]
-    duomem("train", out / "runs", *words, *settings)
-    return [str(word) for word in ("--adapter", out / "adapter", "--memories", out / "bank", "--k", 1, *named)]
-
-
 def test_a_tiny_students_whole_way(tmp_path: Path, encoder_weights: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    recorded(tmp_path / "kept", dict(list(CODES.items())[:2]))
-    assert len(list((tmp_path / "kept").iterdir())) == 2
+    weather = module(tmp_path).weather
+    with teacher() as far, started("--upstream", far.url, "--record", "kept") as (_, said):
+        playing = agent(tmp_path, url_in(said))
+        for city, code in (("Oslo", "NO-3"), ("Rome", "IT-8")):
+            assert playing.run(TASK.format(city)) == weather(code)
+    kept = list(Path("kept").iterdir())
+    assert len(kept) == 2
     base = made.save_base(tmp_path / "base")
-    words = distilled(tmp_path / "kept", tmp_path, base, "--iters", 2, "--rank", 2, "--max-seq-length", 4096)
-    runs = list(read_trajectories(tmp_path / "runs"))
+    words = ("--k", 1, "--model", base)
+    duomem("trajectories", "import", *kept, "--env", TOOLS, "--won", "all", "--out", "runs")
+    duomem("memories", "build", "runs", "--env", TOOLS, "--out", "bank")
+    length = ("--iters", 2, "--rank", 2, "--max-seq-length", 4096)
+    duomem("train", "runs", "--env", TOOLS, "--memories", "bank", "--out", "adapter", *words, *length)
+    runs = list(read_trajectories(Path("runs")))
     assert [len(run.steps) for run in runs] == [3, 3]
     assert json.loads(runs[0].actions[1])["name"] == "weather"
     assert "Calling tools:" in runs[0].steps[0].sent[0]["content"]
-    record = json.loads((tmp_path / "adapter" / "duomem.json").read_text())
+    record = json.loads(Path("adapter/duomem.json").read_text())
     assert record["prompt_style"] == "chat"
-    assert "duomem-mlx serve --adapter" in capfd.readouterr().err
-    with started(*words, "--max-tokens", "8") as (_, said):
+    err = capfd.readouterr().err
+    assert f"duomem-mlx train runs --env {TOOLS}" in err
+    assert "duomem-mlx serve --adapter adapter" in err
+    served = ("--adapter", "adapter", "--memories", "bank", *map(str, words), "--max-tokens", "8")
+    with started(*served) as (_, said):
         request = runs[0].request
         assert request is not None
         answer = openai.OpenAI(base_url=url_in(said), api_key="none", max_retries=0).chat.completions.create(
@@ -74,33 +69,69 @@ def test_a_tiny_students_whole_way(tmp_path: Path, encoder_weights: Path, capfd:
 
 
 @pytest.mark.slow
-def test_the_default_student_learns_the_calls_of_a_framework(
-    tmp_path: Path, student_weights: Path, encoder_weights: Path
-) -> None:
-    recorded(tmp_path / "kept", {**CODES, **MORE})
-    settings = ("--iters", 27, "--batch-size", 4, "--held-out", 0.1)
-    words = distilled(tmp_path / "kept", tmp_path, None, *settings)
-    with started(*words) as (_, said):
-        playing = agent(url_in(said))
-        assert {city: playing.run(TASK.format(city)) for city in NEW} == {c: sky(code) for c, code in NEW.items()}
-        # OpenAI's own client, whole and in a stream.
-        run = next(iter(read_trajectories(tmp_path / "runs")))
+def test_the_page_of_tool_calling_is_followed_word_for_word(student_weights: Path, encoder_weights: Path) -> None:
+    """In an empty folder, with the default student. Only the ports and the teacher's address are others."""
+    commands, code = printed()
+    install, record, ask, *distil, serve, ask_again = commands
+    assert install.startswith("pip install smolagents ")
+    assert [line.split()[1] for line in (record, *distil, serve)] == [
+        *("serve", "trajectories", "memories", "train", "serve")
+    ]
+    Path("agent.py").write_text(code, encoding="utf-8")
+    with teacher() as far:
+        words = [word.replace("https://your-teacher/v1", far.url) for word in shlex.split(record)]
+        assert far.url in words
+        with started(*words[2:], TEACHER_KEY="secret") as (running, said):
+            taught = asked(ask, url_in(said))
+            stopped(running)
+        assert all(headers["authorization"] == "Bearer secret" for headers in far.headers_seen)
+    assert len(taught) == 12
+    for line in distil:
+        followed(line)
+    with started(*shlex.split(serve)[2:]) as (running, said):
+        found = asked(ask_again, url_in(said))
+        run = next(iter(read_trajectories(Path("runs"))))
         assert run.request is not None
-        client = openai.OpenAI(base_url=url_in(said), api_key="none", max_retries=0)
-        told: Any = run.request
-        messages = [*told["messages"][:-1], {"role": "user", "content": f"New task:\n{TASK.format('Madrid')}"}]
-        message = client.chat.completions.create(model="any", messages=messages, tools=told["tools"]).choices[0].message
-        (call,) = message.tool_calls
-        assert (call.function.name, json.loads(call.function.arguments)) == ("find_code", {"city": "Madrid"})
-        stream = client.chat.completions.create(model="any", messages=messages, tools=told["tools"], stream=True)
-        deltas = [c.choices[0].delta.tool_calls[0] for c in stream if c.choices and c.choices[0].delta.tool_calls]
-        assert "".join(d.function.arguments for d in deltas) == call.function.arguments
+        official = calls_of_the_official_client(url_in(said), run.request)
+        stopped(running)
+    weather = module(Path()).weather
+    assert found == [weather(code) for code in ("ES-5", "VN-7", "IE-3")]  # nobody was taught on these cities
+    assert official == ("find_code", {"city": "Madrid"})
+
+
+def followed(line: str) -> str:
+    """What a line of the page prints, in a shell, with this Python."""
+    name, _, rest = line.partition(" ")
+    program = {"duomem-mlx": f"{shlex.quote(sys.executable)} -m duomem_mlx", "python": shlex.quote(sys.executable)}
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(f"{program[name]} {rest}", shell=True, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def asked(line: str, url: str) -> list[str]:
+    """What the page's agent answered, asked at `url`."""
+    assert "http://127.0.0.1:8135/v1" in line
+    said = followed(line.replace("http://127.0.0.1:8135/v1", url)).splitlines()
+    return [answer for answer in said if answer in ("rain", "snow", "sun", "fog")]
+
+
+def calls_of_the_official_client(url: str, request: Any) -> tuple[str, Any]:
+    """The one call that OpenAI's own client gets, whole and in a stream alike."""
+    client: Any = openai.OpenAI(base_url=url, api_key="none", max_retries=0)
+    messages = [*request["messages"][:-1], {"role": "user", "content": f"New task:\n{TASK.format('Madrid')}"}]
+    message = client.chat.completions.create(model="any", messages=messages, tools=request["tools"]).choices[0].message
+    (call,) = message.tool_calls
+    stream = client.chat.completions.create(model="any", messages=messages, tools=request["tools"], stream=True)
+    deltas = [c.choices[0].delta.tool_calls[0] for c in stream if c.choices and c.choices[0].delta.tool_calls]
+    assert "".join(d.function.arguments for d in deltas) == call.function.arguments
+    return call.function.name, json.loads(call.function.arguments)
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_framework_takes_the_calls_whole_and_in_a_stream(stream: bool) -> None:
+def test_a_framework_takes_the_calls_whole_and_in_a_stream(stream: bool, tmp_path: Path) -> None:
     with saying('{"name": "final_answer", "arguments": {"answer": "rain"}}') as (url, feeder, tokenizer):
-        playing = agent(url)
+        playing = agent(tmp_path, url)
         playing.stream_outputs = stream
         assert playing.run(TASK.format("Oslo")) == "rain"
         assert '<|im_start|>assistant\n{"name": "final' in tokenizer.decode(feeder.asked[-1])

@@ -1,53 +1,44 @@
-"""A smolagents agent with two tools, and a teacher behind an endpoint that plays it well."""
+"""The agent of docs/tool-calling.md, as it stands there, and a teacher behind an endpoint that plays it well."""
 
+import importlib.util
 import json
 import re
+import sys
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from tests.teachers.endpoint import FAULTS, Endpoint
 
-CODES = {"Oslo": "NO-3", "Rome": "IT-8", "Lima": "PE-1", "Bonn": "DE-7", "Kyiv": "UA-5", "Cairo": "EG-2"}
-MORE = {"Tokyo": "JP-9", "Quito": "EC-4", "Perth": "AU-6", "Delhi": "IN-2", "Paris": "FR-1", "Accra": "GH-8"}
-NEW = {"Madrid": "ES-5", "Hanoi": "VN-7", "Dublin": "IE-3"}  # nobody was taught on them
-SKIES = ("rain", "snow", "sun", "fog")
+DOC = Path(__file__).parents[2] / "docs" / "tool-calling.md"
 TASK = "What is the weather in {}?"
 
 
-def sky(code: str) -> str:
-    return SKIES[sum(map(ord, code)) % len(SKIES)]
+def printed() -> tuple[list[str], str]:
+    """The page's commands, and its agent.py."""
+    text = DOC.read_text(encoding="utf-8")
+    return text.split("```\n")[1].splitlines(), text.split("```python\n")[1].partition("```")[0]
 
 
-def agent(url: str, model: str = "any") -> Any:
-    """Of the framework's own kind; its system text is a short one, so that a test is."""
-    smolagents = pytest.importorskip("smolagents", reason="pip install smolagents")
+def module(folder: Path, url: str = "http://127.0.0.1:9/v1") -> Any:
+    """The page's agent.py as a module that was given no city."""
+    pytest.importorskip("smolagents", reason="pip install smolagents")
+    file = folder / "agent.py"
+    file.write_text(printed()[1], encoding="utf-8")  # a framework reads the source of its tools
+    spec = importlib.util.spec_from_file_location("agent", file)
+    assert spec is not None
+    assert spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    with patch.object(sys, "argv", ["agent.py", url]):
+        spec.loader.exec_module(made)
+    return made
 
-    @smolagents.tool
-    def find_code(city: str) -> str:
-        """Finds the code of a city.
 
-        Args:
-            city: The name of the city.
-        """
-        return {**CODES, **MORE, **NEW}[city]
-
-    @smolagents.tool
-    def weather(code: str) -> str:
-        """Tells the weather at a code.
-
-        Args:
-            code: The code of a city.
-        """
-        return sky(code)
-
-    made = smolagents.ToolCallingAgent(
-        tools=[find_code, weather],
-        model=smolagents.OpenAIModel(model_id=model, api_base=url, api_key="none", client_kwargs={"max_retries": 0}),
-        max_steps=4,
-        verbosity_level=0,
-    )
-    made.prompt_templates["system_prompt"] = "Solve the task with the tools. Give what you found to final_answer."
+def agent(folder: Path, url: str) -> Any:
+    made = module(folder, url).agent
+    made.logger.level = 0  # what it would show is not looked at
     return made
 
 
