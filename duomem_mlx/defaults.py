@@ -2,10 +2,11 @@
 needs of a machine."""
 
 from dataclasses import dataclass
-from typing import Any
 
+from duomem_mlx.environment import Environment, splits_of
 from duomem_mlx.errors import UsageError
 
+TRAIN = "train"
 MAX_STEPS = 30  # actions a game, where neither the call nor the world says
 
 
@@ -31,33 +32,29 @@ class Need:
     fix: str = ""  # what to do where it is not met
 
 
-def defaults_of(environment: Any) -> Defaults:
+def defaults_of(environment: Environment) -> Defaults:
     found = getattr(environment, "defaults", None)
     return found if isinstance(found, Defaults) else Defaults()
 
 
-def taught_on(environment: Any) -> str:
-    """The split that is taught on, the first one. Raises UsageError for a world that names none."""
-    return _splits(environment)[0]
+def taught_on(environment: Environment) -> str:
+    """The split that is taught on: the first, in a world that names none `train`."""
+    return (*splits_of(environment), TRAIN)[0]
 
 
-def measured_on(environment: Any) -> str:
-    """The split that is measured on: the second, in a world of one that one. Raises UsageError for one that names
+def measured_on(environment: Environment) -> str:
+    """The split that is measured on: the second, in a world of one that one. Raises UsageError for a world that names
     none."""
-    return _splits(environment)[:2][-1]
+    if splits := splits_of(environment):
+        return splits[:2][-1]
+    raise UsageError(f"{environment.name} names no splits.", "Name games with --games, or offer `splits`.")
 
 
-def first_games(environment: Any) -> str:
+def first_games(environment: Environment) -> str:
     """Games to play before anything was chosen. Raises UsageError as `measured_on` does."""
     return defaults_of(environment).first or measured_on(environment)
 
 
-def many_games(environment: Any) -> str:
+def many_games(environment: Environment) -> str:
     """Games that are at hand on every machine. Raises UsageError as `measured_on` does."""
     return defaults_of(environment).many or measured_on(environment)
-
-
-def _splits(environment: Any) -> list[str]:
-    if splits := [str(split) for split in getattr(environment, "splits", ())]:
-        return splits
-    raise UsageError(f"{environment.name} names no splits.", "Name games with --games, or offer `splits`.")

@@ -167,7 +167,7 @@ def ordered(environment: Environment, split: str, limit: int | None = None) -> l
         raise UsageError("--games is blank.", "Name a split, a folder or a game.")
     tasks = stratified([(task_id, _sorted_under(environment, task_id)) for task_id in listed(environment, split)])
     if not tasks:
-        known = ", ".join(getattr(environment, "splits", ()))
+        known = ", ".join(splits_of(environment))
         fix = f"{environment.name} has {known}." if known else "`duomem-mlx envs check` says what there is."
         raise UsageError(f"{split!r} holds no games.", fix)
     return tasks[:limit]
@@ -194,6 +194,16 @@ def _sorted_under(environment: Environment, task_id: str) -> str:
         return str(getattr(environment, "kind", lambda task_id: "")(task_id))
     except Exception:
         return ""
+
+
+def splits_of(environment: Environment) -> tuple[str, ...]:
+    """The names of its splits; none where it names none. Raises DuomemError where it names them otherwise."""
+    found = getattr(environment, "splits", None)
+    if found is None:
+        return ()
+    if not isinstance(found, list | tuple) or not all(isinstance(split, str) for split in found):
+        raise DuomemError(f"The `splits` of {environment.name} are {found!r:.80}, no list of names.", "Mend them.")
+    return tuple(found)
 
 
 def unfit_id(task_id: object) -> str | None:

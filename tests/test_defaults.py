@@ -14,7 +14,7 @@ from duomem_mlx.defaults import (
     taught_on,
 )
 from duomem_mlx.environment import ordered
-from duomem_mlx.errors import UsageError
+from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.household.environment import household
 from duomem_mlx.paths import shipped
 
@@ -28,6 +28,10 @@ def test_a_world_that_says_nothing_is_taught_on_its_first_split_and_measured_on_
     assert (taught_on(plain), measured_on(plain), first_games(plain), many_games(plain)) == ("one", "two", "two", "two")
     assert defaults_of(plain) == Defaults(max_steps=30, adapter="", memories="")
     assert (taught_on(world("one")), measured_on(world("one"))) == ("one", "one")
+    for odd in ("train", 7, [b"train"]):
+        with pytest.raises(DuomemError, match="The `splits` of walks are"):
+            taught_on(SimpleNamespace(name="walks", splits=odd))
+    assert taught_on(world()) == "train"
     with pytest.raises(UsageError, match=r"walks names no splits\. Name games with --games"):
         measured_on(world())
 

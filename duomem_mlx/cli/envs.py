@@ -75,10 +75,11 @@ def check_world(
     """
     from duomem_mlx.doctor.checks import FAIL
     from duomem_mlx.doctor.world import examine_world
+    from duomem_mlx.environment import splits_of
 
     environment = wiring.open_environment(env, None, wiring.FAST)
     wiring.may_play(environment, allow_side_effects)
-    checks = examine_world(environment, games or list(getattr(environment, "splits", ())), limit)
+    checks = examine_world(environment, games or splits_of(environment), limit)
     failed = any(check.status == FAIL for check in checks)
     if json:
         output.result({"ok": not failed, "checks": [asdict(check) for check in checks]})
