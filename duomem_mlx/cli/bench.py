@@ -57,7 +57,7 @@ def bench(
     from duomem_mlx.student.models import student_folder
 
     environment = wiring.open_environment(env, games_dir, "fast")
-    if limit:
+    if limit or cold_start:
         wiring.may_play(environment, allow_side_effects)
     student_folder(model)  # a start is not to fetch or repack it
     games, max_steps = games or many_games(environment), max_steps or defaults_of(environment).max_steps
@@ -66,7 +66,7 @@ def bench(
     k = usual_k(folder) if k is None else k
     bank = wiring.open_bank(memories, environment, model) if k and tasks else None
     world = {**wiring.world_named(env), "--games-dir": games_dir, "--games": games}
-    colds = cold_calls(world, model, adapter, memories, prompt_style) if cold_start else {}
+    colds = cold_calls(world, model, adapter, memories, prompt_style, allow_side_effects) if cold_start else {}
     total = len(colds) + len(measure.PREFILLS) + len(measure.BATCHES) + len(tasks)
     done = 0
 
@@ -138,10 +138,11 @@ def cold_calls(
     adapter: str | None,
     memories: str | None,
     prompt_style: str | None,
+    allow_side_effects: bool = False,
 ) -> dict[str, list[str]]:
     """Name -> the words of a `run` that stops at its first action."""
     named = {**world, "--model": model, "--adapter": adapter, "--prompt-style": prompt_style}
-    words = ["run", "--json", "--max-steps", "1"]
+    words = ["run", "--json", "--max-steps", "1", *(["--allow-side-effects"] if allow_side_effects else [])]
     words += [word for name, value in named.items() if value is not None for word in (name, str(value))]
     calls = {"without memories": [*words, "--memories", wiring.NONE]}
     if memories != wiring.NONE:
