@@ -62,6 +62,8 @@ def fuse(
     if export not in (None, "peft"):
         raise UsageError(f"--export is {export}.", "It is peft, or is left out.")
     environment = wiring.open_environment(env, games_dir, wiring.FAST)
+    if check:
+        wiring.may_play(environment, allow_side_effects)
     source = wiring.adapter_path(adapter, model, environment)
     if source is None:
         raise UsageError("There is no adapter to fuse.", "Name one with --adapter.")
@@ -77,8 +79,6 @@ def fuse(
     folder = out or Path("runs") / f"fuse-{digest(made_of)[:8]}"
     if export and (bits or check):
         raise UsageError("--export writes the adapter as it is; nothing is packed or played.", "Leave the rest out.")
-    if check:
-        wiring.may_play(environment, allow_side_effects)
     split = (games or many_games(environment)) if check else ""
     max_steps = max_steps or defaults_of(environment).max_steps
     tasks = ordered(environment, split, check) if check else []
