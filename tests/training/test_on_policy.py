@@ -202,7 +202,7 @@ def test_rows_show_the_very_memories_that_play_showed(tmp_path: Path, imitation:
             assert rows[one.id].tokens[: len(start)].tolist() == start
 
 
-def test_only_games_in_which_the_two_parted_and_that_were_won_are_trained() -> None:
+def test_all_games_that_were_won_are_trained_if_the_two_ever_parted() -> None:
     plan, write = course(Guided()), writer(bare())
     agreed = [replace(one, teacher={"kind": "on-policy", "student_steps": len(one.steps)}) for one in TAUGHT[:3]]
     assert lessons(agreed, 1, write, plan) is None
@@ -210,7 +210,7 @@ def test_only_games_in_which_the_two_parted_and_that_were_won_are_trained() -> N
     lost = replace(TAUGHT[4], teacher={"kind": "on-policy", "student_steps": 1}, won=False, end="steps")
     prepared = lessons([*agreed, finished, lost], 1, write, plan)
     assert prepared is not None
-    assert [row.id for row in prepared.epochs[0].rows] == [finished.id]
+    assert [row.id for row in prepared.epochs[0].rows] == [one.id for one in (*agreed, finished)]
 
 
 def test_a_round_without_anything_to_learn_keeps_the_adapter(tmp_path, imitation, monkeypatch):
