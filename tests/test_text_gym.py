@@ -56,6 +56,18 @@ def test_a_gym_is_played_won_lost_and_begun_again(make: Any) -> None:
     assert (game.reset(), game.score, game.done) == (opening, 0.0, False)
 
 
+@pytest.mark.parametrize(("reward", "score"), [(-2.0, 0.0), (7.0, 1.0)])
+def test_what_is_said_in_mid_game_is_no_verdict_and_a_score_is_between_0_and_1(reward: float, score: float) -> None:
+    class Loud(Doors):
+        def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+            return "On.", reward, False, False, {"won": True}
+
+    game = open_game(world(Loud), "test 1")
+    game.reset()
+    game.step("wait")
+    assert (game.done, game.won, game.score) == (False, False, score)
+
+
 def test_it_passes_the_check() -> None:
     checks = examine_world(world(), world().splits, 2)
     assert {check.status for check in checks if " " in check.name} == {OK}
