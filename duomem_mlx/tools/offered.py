@@ -148,7 +148,9 @@ def _check(tool: Any, where: str) -> None:
 def _validator(schema: Mapping[str, Any]) -> Any:
     """Of Draft 2020-12, but for what a client could keep a server busy with: regular expressions are not tried, so
     that `pattern` holds of every text and `patternProperties` allows every name, and a reference is followed
-    MOST_REFERENCES times in all."""
+    MOST_REFERENCES times in all. That holds of a part that names a `$schema` of its own, too, for which the library
+    would take a validator of its own."""
+    import attrs
     from jsonschema import Draft202012Validator
     from jsonschema.validators import extend
     from referencing import Registry
@@ -174,6 +176,7 @@ def _validator(schema: Mapping[str, Any]) -> Any:
     ours = {name: following(name) for name in ("$ref", "$dynamicRef")}
     ours |= dict.fromkeys(("pattern", "patternProperties", "unevaluatedProperties"), nothing)
     bounded: Any = extend(Draft202012Validator, {**ours, "additionalProperties": additional})
+    bounded.evolve = attrs.evolve
     return bounded(schema, registry=Registry())  # which fetches nothing
 
 

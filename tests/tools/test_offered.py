@@ -16,6 +16,7 @@ def offering(schema: dict[str, Any]) -> Offered:
 
 
 HOSTILE = "(a+)+$"
+DIALECTS = ("https://json-schema.org/draft/2020-12/schema", "http://json-schema.org/draft-07/schema#")
 DOUBLING = {
     "$defs": {f"n{n}": {"anyOf": [{"$ref": f"#/$defs/n{n + 1}"}] * 2} for n in range(40)} | {"n40": {"type": "null"}},
     "$ref": "#/$defs/n0",
@@ -30,6 +31,7 @@ DOUBLING = {
         ({"patternProperties": {HOSTILE: {}}, "additionalProperties": False}, True),
         ({"patternProperties": {HOSTILE: {}}, "unevaluatedProperties": False}, True),
         ({"propertyNames": {"pattern": HOSTILE}}, True),
+        *(({"properties": {"x": {"$schema": of, "pattern": HOSTILE}}}, True) for of in DIALECTS),
         (DOUBLING, False),
     ],
 )
