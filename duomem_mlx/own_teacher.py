@@ -1,6 +1,6 @@
 """A world's own teacher: whatever it does wrong is one sentence, a WorldBroke."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from duomem_mlx.environment import Environment, Teacher
@@ -71,14 +71,23 @@ def teacher_of(environment: Environment, seed: int | None = None) -> Teacher:
             raise UsageError(
                 f"The teacher of {environment.name!r} knows one way only.", "Leave out --attempts and --solutions."
             )
-        return OwnTeacher(_made(lambda: vary(seed)))
+        return guarded_teacher(lambda: vary(seed))
     make = getattr(environment, "teacher", None)
     if make is None:
         raise UsageError(
             f"The environment {environment.name!r} has no teacher of its own.",
             "Use --teacher gold where its games come with solutions, --teacher remote, or import trajectories.",
         )
-    return OwnTeacher(_made(make))
+    return guarded_teacher(make)
+
+
+def guarded_teacher(make: Callable[[], Any]) -> OwnTeacher:
+    """The teacher that `make` gives, asked at once; what the world does wrong there is told when it begins a game.
+    Raises UsageError as `make` does."""
+    try:
+        return OwnTeacher(asked("teacher", make))
+    except WorldBroke as broke:
+        return OwnTeacher(_Absent(broke))
 
 
 class _Absent:
@@ -89,13 +98,6 @@ class _Absent:
 
     def begin(self, task: str, opening: str) -> None:
         raise self._why
-
-
-def _made(make: Any) -> Any:
-    try:
-        return asked("teacher", make)
-    except WorldBroke as broke:
-        return _Absent(broke)
 
 
 def _none_such(name: str, value: object) -> Any:

@@ -212,14 +212,20 @@ def searcher(environment: "Environment", seed: int, max_steps: int) -> "Play":
 def gold(environment: "Environment", seed: int, max_steps: int) -> "Play":
     """The solutions that came with a game, the n-th at the n-th attempt, played to see whether they win."""
     from duomem_mlx.offers import solutions_of
+    from duomem_mlx.own_teacher import guarded_teacher
     from duomem_mlx.teachers.record import attempt
-    from duomem_mlx.teachers.scripted import SolvingTeacher
+    from duomem_mlx.teachers.scripted import ScriptedTeacher
     from duomem_mlx.trajectory import Trajectory
 
     known = solutions_of(environment)
 
     def play(game: str, number: int) -> Trajectory:
-        return attempt(environment, game, SolvingTeacher(lambda: known(game), number), {"kind": GOLD}, max_steps)
+        def solving() -> ScriptedTeacher:
+            ways = known(game)
+            return ScriptedTeacher(ways[min(number, len(ways)) - 1])
+
+        # Asked before the game is opened: it may take the one simulator that a world has.
+        return attempt(environment, game, guarded_teacher(solving), {"kind": GOLD}, max_steps)
 
     return play
 

@@ -1,6 +1,6 @@
 """A teacher that does what it was told beforehand: for replays and for tests."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 
 
 class ScriptedTeacher:
@@ -21,16 +21,3 @@ class ScriptedTeacher:
 
     def observe(self, action: str, observation: str) -> None:
         pass
-
-
-class SolvingTeacher(ScriptedTeacher):
-    """One that asks for the ways of winning when it begins, and goes the `number`-th of them, or the last."""
-
-    def __init__(self, ways: Callable[[], Sequence[Sequence[str]]], number: int) -> None:
-        super().__init__(())
-        self._ways, self._number = ways, number
-
-    def begin(self, task: str, opening: str) -> None:
-        super().begin(task, opening)
-        ways = self._ways()
-        self.actions = tuple(ways[min(self._number, len(ways)) - 1])

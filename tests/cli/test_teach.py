@@ -12,7 +12,7 @@ import pytest
 from duomem_mlx.cli.main import app, status
 from duomem_mlx.teachers.record import attempt
 from duomem_mlx.trajectory import read_trajectories
-from tests.teachers.corridor import Corridors
+from tests.teachers.corridor import Corridor, Corridors
 
 WORLD = "tests.teachers.corridor:Corridors"
 REPO = Path(__file__).parents[2]
@@ -163,6 +163,38 @@ def test_solutions_that_came_with_a_game_are_kept_only_if_they_win(tmp_path: Pat
     assert all(t.won and t.teacher == {"kind": "gold"} for t in won)
     assert any(int(t.game.split("/")[1]) % 2 for t in won)
     assert {t.actions for t in read_trajectories(tmp_path / "taught" / "failures.jsonl")} >= {("sing",)}
+
+
+class OneAtATime(WithSolutions):
+    """It plays a game to find its solutions, and bears one that is open at a time. Of game 2 it knows none."""
+
+    parallel_safe = False
+    in_play: Corridor | None = None
+
+    def open(self, task_id: str) -> Corridor:
+        world = self
+
+        class Once(Corridor):
+            def step(self, action: str) -> str:
+                assert world.in_play is self, "another game was opened meanwhile"
+                return super().step(action)
+
+        self.in_play = Once(task_id)
+        return self.in_play
+
+    def solutions(self, task_id: str) -> list[list[str]]:
+        if task_id == "train/2":
+            raise KeyError(task_id)
+        return super().solutions(task_id)
+
+
+def test_solutions_are_asked_for_before_their_game_is_opened(tmp_path: Path) -> None:
+    words = ["teach", "--env", "tests.cli.test_teach:OneAtATime", "--teacher", "gold"]
+    assert status(lambda: app([*words, "--out", str(tmp_path / "taught")])) == 0
+    assert len(list(read_trajectories(tmp_path / "taught"))) == 31
+    broken = [t for t in read_trajectories(tmp_path / "taught" / "failures.jsonl") if t.end == "environment"]
+    assert {t.game for t in broken} == {"train/2"}
+    assert broken[0].steps[-1].observation == "The world's `solutions` raised KeyError: 'train/2'."
 
 
 def test_a_world_without_solutions_says_so(capsys: pytest.CaptureFixture[str]) -> None:
