@@ -68,17 +68,17 @@ def learn_from(episode: Episode, bank: Bank, learning: Learning, agent: "Agent",
     if episode.end == BROKEN_OFF:
         bank.change(episode=name)
         return Learned((), (), ())
-    rewrite = None if learning.rewriter is None else learning.rewriter(agent)
 
-    def learnt(write: Write | None) -> Learned:
+    def learnt(write: Write | None, rewrite: Rewrite | None) -> Learned:
         used = [str(memory["id"]) for memory in episode.memories]
         return learn(bank, acted(episode), used, learning.growth, write, rewrite, episode=name)
 
     try:
-        return learnt(learning.write)
+        return learnt(learning.write, None if learning.rewriter is None else learning.rewriter(agent))
     except WorldBroke as broke:  # its words for what was done; nothing was written yet
-        warn(f"{broke.what} The memory of {episode.game} is its actions in a row.", DuomemWarning, stacklevel=2)
-        return learnt(None)
+        kept = "no memory is rewritten" if not episode.won else "what is kept is its actions in a row"
+        warn(f"{broke.what} Of {episode.game} {kept}.", DuomemWarning, stacklevel=2)
+        return learnt(None, lambda memory, failed: "")
 
 
 def acted(episode: Episode) -> Episode:

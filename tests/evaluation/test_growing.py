@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from duomem_mlx import prompt
+from duomem_mlx.errors import DuomemWarning
 from duomem_mlx.evaluation import growing, runner
 from duomem_mlx.evaluation.arms import arm_named
 from duomem_mlx.evaluation.growing import Learning, bank_path
@@ -15,6 +16,7 @@ from duomem_mlx.evaluation.runner import Run, evaluate
 from duomem_mlx.memory.bank import Bank
 from duomem_mlx.memory.growth import ADJUSTMENT, VALIDATION, Growth
 from duomem_mlx.memory.record import Memory
+from duomem_mlx.offers import WorldBroke
 from duomem_mlx.student.episodes import PlaySettings
 from duomem_mlx.student.transcript import make_writer
 from duomem_mlx.trajectory import Trajectory
@@ -184,6 +186,20 @@ def test_adjustment_asks_the_student_that_played(tmp_path: Path, agent_for: Any,
     assert asked == [("tiny", game) for game in GAMES if int(game[-1]) % 2]
     with Bank.open(bank_path(tmp_path / "r", "memories", 0), ENCODER) as grown:
         assert any(one.script.startswith("Better than") for one in grown)
+
+
+def test_a_world_without_words_for_a_lost_game_leaves_its_memories_as_they_are(
+    tmp_path: Path, agent_for: Any, bank: Bank
+) -> None:
+    def speechless(*_: Any) -> Any:
+        raise WorldBroke("The world's `general` raised KeyError: 'sofa'.")
+
+    learning = Learning(Growth(ADJUSTMENT), lambda played: f"Say {len(played.steps)}.", lambda agent: speechless)
+    with pytest.warns(DuomemWarning, match=r"`general` raised KeyError: 'sofa'\. Of \S+ no memory is rewritten\."):
+        evaluate(run_in(tmp_path / "r", bank, learning), ARMS[1:2], agent_for)
+    with Bank.open(bank_path(tmp_path / "r", "memories", 0), ENCODER) as grown:
+        assert all(grown.learnt(growing.episode_name("memories", 0, game)) for game in GAMES)
+        assert sum(one.uses for one in grown) > 0
 
 
 def test_a_game_that_the_world_broke_off_counts_for_nothing(tmp_path: Path, agent_for: Any, bank: Bank) -> None:
