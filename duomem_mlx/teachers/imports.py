@@ -170,6 +170,10 @@ def as_told(transcript: Transcript, environment: Environment) -> Trajectory | st
     if not turns:
         return NO_ACTION
     normalise = normalise_of(environment)
+    try:
+        steps = tuple(Step(normalise(turn.action), turn.observation, turn.thought) for turn in turns)
+    except WorldBroke:
+        return BROKEN
     return Trajectory(
         environment=environment.name,
         game=transcript.names[0] if transcript.names else "",
@@ -177,7 +181,7 @@ def as_told(transcript: Transcript, environment: Environment) -> Trajectory | st
         kind="",
         task=task_told(opening) or "",
         opening=opening,
-        steps=tuple(Step(normalise(turn.action), turn.observation, turn.thought) for turn in turns),
+        steps=steps,
         won=True,
         score=1.0,
         end="won",

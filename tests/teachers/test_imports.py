@@ -147,6 +147,17 @@ def test_a_world_that_breaks_costs_only_its_own_game(tmp_path: Path) -> None:
     assert [one.game for one in found.trajectories] == ["train/2"]
 
 
+def test_so_does_one_that_cannot_say_an_action_in_todays_words(tmp_path: Path) -> None:
+    class Wordless(Corridors):
+        def normalise(self, action: str) -> str:
+            return {"walk": "walk"}[action]
+
+    records = [{"text": f"Your task is to: sit.\n> {action}\nYou sit."} for action in ("walk", "sit")]
+    found = imported(tmp_path, lines(records), games=[], world=Wordless(), unchecked=True)
+    assert found.left_out == {BROKEN: 1}
+    assert [one.actions for one in found.trajectories] == [("walk",)]
+
+
 def test_real_games_are_found_by_task_and_opening(tmp_path: Path, alfworld_data: Path) -> None:
     world = find_environment("household", games_dir=alfworld_data)
     ids = sorted(world.tasks("valid_seen"))
