@@ -60,8 +60,7 @@ def bench(
     if limit or cold_start:
         wiring.may_play(environment, allow_side_effects)
     student_folder(model)  # a start is not to fetch or repack it
-    games, max_steps = games or many_games(environment), max_steps or defaults_of(environment).max_steps
-    tasks = ordered(environment, games, limit) if limit else []
+    tasks = ordered(environment, games or many_games(environment), limit) if limit else []
     folder = wiring.adapter_path(adapter, model, environment)
     k = usual_k(folder) if k is None else k
     bank = wiring.open_bank(memories, environment, model) if k and tasks else None
@@ -84,9 +83,9 @@ def bench(
         speed = measure.Speed(agent.student.model)
         prefill = [told(step, found, "reading") for found in speed.reading()]
         decode = [told(step, found, "answering") for found in speed.answering()]
-        played = None
+        played, steps = None, max_steps or defaults_of(environment).max_steps
         if tasks:
-            played = measure.playing(agent, environment, tasks, max_steps, lambda over: step(f"game {over}"))
+            played = measure.playing(agent, environment, tasks, steps, lambda over: step(f"game {over}"))
     record = {
         "format": 1,
         "version": __version__,

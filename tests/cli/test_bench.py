@@ -18,8 +18,12 @@ def words(bare: list[str]) -> list[str]:
 def test_json_has_every_figure_and_what_it_was_measured_on(
     words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    calls: list[list[str]] = []
+    start_one = bench.started
+    monkeypatch.setattr(bench, "started", lambda call, env: calls.append(call) or start_one(call, env))
     monkeypatch.setattr(sys, "argv", [*words, "--json"])
     assert main.status(main.app) == 0
+    assert "--games" not in calls[0]  # it starts in the game that a `run` of the same words would
     record = json.loads(capsys.readouterr().out)
     assert {"chip", "ram_gb", "system", "power", "mlx", "mlx_lm"} <= record["machine"].keys()
     assert (record["dtype"], record["bits"], record["adapter"], record["memories"]) == ("float32", None, None, None)
