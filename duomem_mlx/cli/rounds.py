@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from duomem_mlx.cli import output
+from duomem_mlx.cli.lessons import group_of
 
 if TYPE_CHECKING:
     from duomem_mlx.environment import Environment
@@ -115,7 +116,6 @@ def recall_from(bank: "Bank", k: int) -> "Recall":
 
 def games_to_play(trajectories: "list[Trajectory]", settings: "TrainSettings", environment: "Environment") -> list[str]:
     """The games that were trained on, none of a place that is held out."""
-    from duomem_mlx.cli.train import group_of
     from duomem_mlx.training.on_policy import games_of
     from duomem_mlx.training.rows import split_held_out
 

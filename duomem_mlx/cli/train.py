@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from duomem_mlx.cli import machine, options, output, training, wiring
+from duomem_mlx.cli import lessons, machine, options, output, training, wiring
 from duomem_mlx.cli import rounds as course
 
 if TYPE_CHECKING:
-    from duomem_mlx.environment import Environment
     from duomem_mlx.memory.bank import Bank
     from duomem_mlx.student.transcript import Writer
-    from duomem_mlx.training.rows import Examples
     from duomem_mlx.training.settings import TrainSettings
-    from duomem_mlx.trajectory import Trajectory
 
 Paths = Annotated[
     list[Path], typer.Argument(metavar="TRAJECTORIES", help="Files of trajectories, or folders that `teach` wrote.")
@@ -215,7 +212,7 @@ def train(
         )
     if settings.epochs == 0 and (show_rows or plan):
         raise UsageError("Before rounds are played there are no rows of theirs.", "Leave --show-rows and --plan out.")
-    chosen = successes(trajectories, environment)
+    chosen = lessons.successes(trajectories, environment)
     bank = wiring.open_bank(memories, environment, model) if settings.k else None
     if bank is None:
         settings = replace(settings, k=0)
@@ -226,7 +223,7 @@ def train(
             "model": located.name,
             "model_hash": located.identity,
             "memories_hash": None if bank is None else bank.identity,
-            "trajectories": _digest_of(chosen),
+            "trajectories": lessons.digest_of(chosen),
             **({} if begin is None else {"adapter_hash": wiring.identities(model, begin, None)["adapter_hash"]}),
             **({} if rounds is None else {"on_policy": asdict(rounds)}),
         }
@@ -255,9 +252,9 @@ def train(
             chosen,
             writer,
             settings,
-            None if bank is None else recalled(bank, chosen, settings.k),
+            None if bank is None else lessons.recalled(bank, chosen, settings.k),
             refused_by(environment),
-            lambda trajectory: group_of(environment, trajectory),
+            lambda trajectory: lessons.group_of(environment, trajectory),
         )
         if show_rows:
             head = {"prompt_style": settings.prompt_style} if json else None
@@ -350,48 +347,6 @@ def from_yaml(path: Path) -> dict[str, Any]:
     return from_mapping(found, str(path))
 
 
-def successes(paths: list[Path], environment: "Environment") -> "list[Trajectory]":
-    """The trajectories that were won, each once, in the files' order. Raises UsageError when there are none, or when
-    they are of another world."""
-    from duomem_mlx.errors import UsageError
-    from duomem_mlx.trajectory import read_trajectories
-
-    read = [trajectory for path in paths for trajectory in read_trajectories(path)]
-    won = {trajectory.id: trajectory for trajectory in read if trajectory.won and trajectory.steps}
-    if strange := {trajectory.environment for trajectory in read} - {environment.name}:
-        raise UsageError(
-            f"These trajectories are of {', '.join(sorted(strange))}, not of {environment.name}.",
-            "Name their world with --env.",
-        )
-    if not won:
-        raise UsageError(f"None of {len(read)} trajectories was won.", "Make others with `duomem-mlx teach`.")
-    if len(won) < len(read):
-        output.say(
-            f"{len(won)} of {len(read)} trajectories are used: what was not won, has no action, or stands there twice, "
-            "is not."
-        )
-    wiring.tell_what_measures(won.values())
-    return list(won.values())
-
-
-def recalled(bank: "Bank", trajectories: "list[Trajectory]", k: int) -> "Examples":
-    """What the bank would show for each game, its own memories left out, looked up in one go."""
-    from duomem_mlx.student.agent import examples
-
-    questions = [bank.question(trajectory.task, trajectory.opening) for trajectory in trajectories]
-    found = bank.search_many(questions, k, [trajectory.game for trajectory in trajectories])
-    shown = {trajectory.id: examples(hits) for trajectory, hits in zip(trajectories, found, strict=True)}
-    return lambda trajectory, n: shown[trajectory.id][:n]
-
-
-def group_of(environment: "Environment", trajectory: "Trajectory") -> str:
-    """What is held out together: the games of one place, where the environment knows of places."""
-    from duomem_mlx.offers import place_of
-
-    place = place_of(environment)
-    return place(trajectory.game) if place else trajectory.game
-
-
 def tell_settings(settings: "TrainSettings", sources: dict[str, str], model: str, bank: "Bank | None") -> None:
     output.say(f"Training {model}, memories {'none' if bank is None else bank.name}:")
     for name, value in asdict(settings).items():
@@ -402,10 +357,3 @@ def tell_settings(settings: "TrainSettings", sources: dict[str, str], model: str
             shown = f"{value / 2**30:g} GB"
         origin = f"   ({sources[name]})" if name in sources else ""
         output.say(f"  {name} {shown}{origin}")
-
-
-def _digest_of(trajectories: "list[Trajectory]") -> str:
-    from duomem_mlx.paths import digest
-    from duomem_mlx.trajectory import to_record
-
-    return digest([{**to_record(t), "seconds": 0, "created": "", "tokens": None} for t in trajectories])
