@@ -33,12 +33,12 @@ AXES = ("base", "memories", "adapter", "duomem")  # neither, the context's, the 
 def episode_path(folder: Path, arm: str, seed: int, game: str) -> Path:
     """Where the episode of a game is, or is to be: under its id with `/` as `__`. Where that is another game's
     already, such as `a__b` for `a/b`, or on some disks `A` for `a`, or longer than a file's name may be, under a hash
-    of the id."""
+    of the id; there it stays, also when the other one's file was removed."""
     place = folder / "episodes" / arm / str(seed)
-    plain = place / plain_name(game)
-    if len(plain.name.encode()) <= LONGEST_NAME and _is_of(plain, game):
+    plain, hashed = place / plain_name(game), place / f"{digest(game)[:32]}.json"
+    if len(plain.name.encode()) <= LONGEST_NAME and not hashed.is_file() and _is_of(plain, game):
         return plain
-    return place / f"{digest(game)[:32]}.json"
+    return hashed
 
 
 def plain_name(game: str) -> str:

@@ -305,6 +305,18 @@ def test_games_whose_files_would_be_called_alike_are_kept_apart(tmp_path: Path, 
     assert not world.opened
 
 
+def test_a_game_is_played_once_also_when_the_file_that_had_its_name_was_removed(tmp_path: Path, agent_for: Any) -> None:
+    alike = ["train/a/2", "train/a__2"]
+    run = replace(run_in(tmp_path, World()), games=alike)
+    evaluate(run, ARMS[:1], agent_for)
+    first, second = (episode_path(tmp_path, "base", 0, game) for game in alike)
+    first.unlink()
+    assert episode_path(tmp_path, "base", 0, alike[1]) == second
+    evaluate(run, ARMS[:1], agent_for)
+    for seeds in read_episodes(tmp_path).values():
+        assert sorted(episode.game for episode in seeds[0]) == alike
+
+
 def test_where_upper_and_lower_case_are_one_file_two_games_still_have_two(tmp_path: Path, agent_for: Any) -> None:
     run = replace(run_in(tmp_path, World()), games=["train/a2"])
     evaluate(run, ARMS[:1], agent_for)
