@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from duomem_mlx.environment import find_environment, ordered
-from duomem_mlx.memory.bank import Bank, Hit, find_bank
+from duomem_mlx.memory.bank import Bank, Hit
+from duomem_mlx.memory.folders import find_bank
 
 KS = (1, 4, 10)
 

@@ -16,7 +16,7 @@ def kept(folder: Path, adapter: str | None = None, memories: str | None = None) 
     """The summary of a finished evaluation with, by arm, the tokens a game that were read anew, read from the cache and
     said, and with the bytes of base, adapter and bank where these are here (`adapter`, `memories`: where they lie, if
     they are not the shipped ones). Raises UsageError when it is not finished."""
-    from duomem_mlx.memory.bank import find_bank
+    from duomem_mlx.memory.folders import find_bank
     from duomem_mlx.paths import read_json
     from duomem_mlx.report.footprint import adapter_at_hand, bank_at_hand, footprint
     from duomem_mlx.report.reading import read_results, read_run

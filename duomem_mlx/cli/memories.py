@@ -167,8 +167,9 @@ def import_(
     steps=trajectory.actions takes `steps` from there.
     """
     from duomem_mlx.errors import UsageError
-    from duomem_mlx.memory.bank import Bank, find_bank, is_bank
+    from duomem_mlx.memory.bank import Bank
     from duomem_mlx.memory.encoder import load_encoder
+    from duomem_mlx.memory.folders import find_bank, is_bank
     from duomem_mlx.memory.importers import read_foreign
     from duomem_mlx.memory.keys import TASK
 

@@ -31,7 +31,11 @@ License = Annotated[
 ]
 Teacher = Annotated[
     str | None,
-    typer.Option("--teacher", metavar="TEXT", help="Who taught it, with the licence; or search [default: the bank's]."),
+    typer.Option(
+        "--teacher",
+        metavar="TEXT",
+        help="Who taught it, with the licence; or search [default: what adapter and bank name].",
+    ),
 ]
 Public = Annotated[bool, typer.Option("--public", help="Let everybody read it [default: you alone].")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would go up, and stop; no network.")]

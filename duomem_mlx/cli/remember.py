@@ -67,8 +67,9 @@ def build(
     successes are in RESULTS/episodes/base of an evaluation of training games.
     """
     from duomem_mlx.errors import DuomemError
-    from duomem_mlx.memory.bank import Bank, is_bank
+    from duomem_mlx.memory.bank import Bank
     from duomem_mlx.memory.encoder import load_encoder
+    from duomem_mlx.memory.folders import is_bank
     from duomem_mlx.memory.keys import FACTS
     from duomem_mlx.memory.scripts import chosen
     from duomem_mlx.paths import digest

@@ -62,7 +62,7 @@ def report(
     games they share. With the adapter and the bank at hand it tells what they take on disk, and what the memories say.
     Needs the extra `report`.
     """
-    from duomem_mlx.memory.bank import find_bank
+    from duomem_mlx.memory.folders import find_bank
     from duomem_mlx.offers import cause_of
     from duomem_mlx.report.writing import write_report
     from duomem_mlx.student.agent import adapter_folder

@@ -132,7 +132,7 @@ def open_bank(name: str | None, environment: Environment, model: str | None = No
 def bank_folder(name: str | None, environment: Environment | None = None) -> Path | None:
     """Of the bank of that name, for None of the one that is shipped for the world, by default for the usual one; None
     where none is. Raises UsageError when none has that name."""
-    from duomem_mlx.memory.bank import find_bank
+    from duomem_mlx.memory.folders import find_bank
     from duomem_mlx.paths import shipped
 
     if name is not None:

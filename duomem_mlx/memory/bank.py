@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from duomem_mlx.errors import DuomemError, UsageError
-from duomem_mlx.memory.folders import DATABASE, HEAD, replacing_bank
+from duomem_mlx.memory.folders import HEAD, find_bank, replacing_bank
 from duomem_mlx.memory.index import Floats, nearest, unit
 from duomem_mlx.memory.keys import TASK, Facts, key_of
 from duomem_mlx.memory.live import Live
@@ -17,7 +17,7 @@ from duomem_mlx.memory.ranking import Hit as Hit
 from duomem_mlx.memory.ranking import Limits, passing, ranked_hits, spread
 from duomem_mlx.memory.record import Memory, check
 from duomem_mlx.memory.sealed import Sealed, write_sealed
-from duomem_mlx.paths import alone_in, home, pull_hint, pulled, shipped
+from duomem_mlx.paths import alone_in
 
 _ENCODE_ROWS = 64
 
@@ -386,25 +386,3 @@ class Bank:
         if isinstance(self._store, Sealed):
             raise UsageError(f"The bank {self.path} is sealed.", "`memories import` makes a live copy of it.")
         return self._store
-
-
-def find_bank(name: str) -> Path:
-    """The folder of the bank that `name` names: a folder, a name under `memories/` of the package or of the program's
-    own home, or a bundle OWNER/NAME that was pulled. Raises UsageError when there is none."""
-    folder = Path(name).expanduser()
-    if is_bank(folder):
-        return folder
-    bundle = pulled(name)
-    own = home() / "memories" / name if Path(name).name == name else None
-    for found in (shipped("memories", name), own, bundle / "memories" if bundle else None):
-        if found is not None and is_bank(found):
-            return found
-    if bundle:
-        raise UsageError(f"The bundle {name} has no memories.", "Name another bank, or none.")
-    what = f"The folder {folder} holds no bank." if folder.is_dir() else f"There is no bank {name!r}."
-    raise UsageError(what, f"Name a folder that `memories build` or `memories export` wrote.{pull_hint(name)}")
-
-
-def is_bank(folder: Path) -> bool:
-    """Whether a bank of either form lies in a folder; nothing is said of its soundness."""
-    return (folder / HEAD).is_file() or (folder / DATABASE).is_file()

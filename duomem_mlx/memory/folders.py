@@ -1,4 +1,4 @@
-"""The files of a bank, and putting a whole bank in its place at once."""
+"""The files of a bank, where banks lie, and putting a whole bank in its place at once."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from duomem_mlx.errors import UsageError
-from duomem_mlx.paths import replacing_folder
+from duomem_mlx.paths import home, pull_hint, pulled, replacing_folder, shipped
 
 HEAD, MEMORIES, VECTORS = "bank.json", "memories.jsonl", "vectors.npy"  # a sealed bank
 DATABASE, MATRIX = "bank.sqlite3", "vectors.f32"  # a live one
@@ -38,3 +38,25 @@ def _check_replaceable(folder: Path, overwrite: bool) -> None:
 
 def _is_a_banks(name: str) -> bool:
     return any(fnmatch(name, pattern) for pattern in FILES)
+
+
+def find_bank(name: str) -> Path:
+    """The folder of the bank that `name` names: a folder, a name under `memories/` of the package or of the program's
+    own home, or a bundle OWNER/NAME that was pulled. Raises UsageError when there is none."""
+    folder = Path(name).expanduser()
+    if is_bank(folder):
+        return folder
+    bundle = pulled(name)
+    own = home() / "memories" / name if Path(name).name == name else None
+    for found in (shipped("memories", name), own, bundle / "memories" if bundle else None):
+        if found is not None and is_bank(found):
+            return found
+    if bundle:
+        raise UsageError(f"The bundle {name} has no memories.", "Name another bank, or none.")
+    what = f"The folder {folder} holds no bank." if folder.is_dir() else f"There is no bank {name!r}."
+    raise UsageError(what, f"Name a folder that `memories build` or `memories export` wrote.{pull_hint(name)}")
+
+
+def is_bank(folder: Path) -> bool:
+    """Whether a bank of either form lies in a folder; nothing is said of its soundness."""
+    return (folder / HEAD).is_file() or (folder / DATABASE).is_file()

@@ -10,7 +10,8 @@ from typing import Any
 
 from duomem_mlx.evaluation.causes import Cause
 from duomem_mlx.evaluation.growing import bank_path
-from duomem_mlx.memory.bank import Bank, is_bank
+from duomem_mlx.memory.bank import Bank
+from duomem_mlx.memory.folders import is_bank
 from duomem_mlx.memory.record import Memory
 from duomem_mlx.report.beside import names_of
 from duomem_mlx.report.reading import Results, reason

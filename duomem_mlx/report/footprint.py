@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from duomem_mlx.errors import DuomemError, UsageError
-from duomem_mlx.memory.bank import Bank, is_bank
-from duomem_mlx.memory.folders import FILES
+from duomem_mlx.memory.bank import Bank
+from duomem_mlx.memory.folders import FILES, is_bank
 from duomem_mlx.models_on_disk import locate
 from duomem_mlx.paths import shipped
 

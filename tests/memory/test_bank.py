@@ -11,7 +11,8 @@ import pytest
 from duomem_mlx import paths
 from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.memory import live
-from duomem_mlx.memory.bank import Bank, find_bank
+from duomem_mlx.memory.bank import Bank
+from duomem_mlx.memory.folders import find_bank
 from tests.memory.hashing import HashingEncoder, memory
 
 ENCODER = HashingEncoder()
