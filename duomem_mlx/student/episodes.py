@@ -21,6 +21,7 @@ from duomem_mlx.environment import Game, told
 from duomem_mlx.errors import DuomemError, DuomemWarning, UsageError
 from duomem_mlx.prompt import CHAT, COMPACT, Example, Reply, on_one_line
 from duomem_mlx.student import cpu
+from duomem_mlx.student.beginnings import Beginnings
 from duomem_mlx.student.decoding import ADMISSIBLE, FREE, GRAMMAR, GREEDY, Choice, Decoding
 from duomem_mlx.student.ragged import TRIED, Row, Rows, can_feed
 from duomem_mlx.student.transcript import Writer
@@ -190,10 +191,12 @@ class _Together:
 
     def __init__(self, model: Any, writer: Writer, settings: PlaySettings) -> None:
         self._rows = Rows(model)
+        self._beginnings = Beginnings(self._rows)
         self._stop = writer.stop_tokens
         self._most = settings.max_tokens or 0
 
     def advance(self, seats: Sequence[_Seat]) -> list[_Seat]:
+        self._begin([seat for seat in seats if not seat.row.length])
         finished: list[_Seat] = []
         while not finished:
             fed, chunks = share(seats)
@@ -210,6 +213,12 @@ class _Together:
                 if token in self._stop or len(seat.answer) == self._most:
                     finished.extend(self._whole(seat))
         return finished
+
+    def _begin(self, seats: Sequence[_Seat]) -> None:
+        started = time.perf_counter()
+        for seat, row in zip(seats, self._beginnings.lend([seat.pending for seat in seats]), strict=True):
+            seat.row, seat.pending = row, seat.pending[row.length :]
+            seat.seconds += (time.perf_counter() - started) / len(seats)
 
     def _said(self, seats: Sequence[_Seat], chunks: Sequence[Sequence[int]]) -> list[int]:
         rows = [seat.row for seat in seats]
