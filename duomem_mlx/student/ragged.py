@@ -13,7 +13,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from duomem_mlx.student.cpu import later_attention, quick
+from duomem_mlx.student.cpu import quick
 from duomem_mlx.student.heads import Logits, logits_at
 
 STEP = 256  # tokens a game's buffers grow by
@@ -111,11 +111,8 @@ def _of_game(queries: mx.array, keys: mx.array, values: mx.array, scale: float) 
         groups = keys.shape[0]
         scores = (queries * scale).reshape(groups, heads // groups, features) @ keys.swapaxes(-1, -2)
         return (mx.softmax(scores, axis=-1) @ values).reshape(1, heads, -1)
-    asked = queries.swapaxes(0, 1)[None]
-    if mx.default_device().type == mx.cpu and queries.dtype == mx.float32:
-        return later_attention(asked, keys[None], values[None], scale)[0].swapaxes(0, 1)
     attend: Any = mx.fast.scaled_dot_product_attention
-    found: mx.array = attend(asked, keys[None], values[None], scale=scale, mask="causal")
+    found: mx.array = attend(queries.swapaxes(0, 1)[None], keys[None], values[None], scale=scale, mask="causal")
     return found[0].swapaxes(0, 1)
 
 
