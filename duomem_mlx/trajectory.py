@@ -216,8 +216,8 @@ def _reason(error: Exception) -> str:
 class PlayedStep(Step):
     """A step of an episode, with what it cost and what the student did wrong in it."""
 
-    tokens_new: int = 0  # prefilled for this turn
-    tokens_cached: int = 0  # computed in earlier turns and used again
+    tokens_new: int = 0  # of the start or the last observation; what starts have in common counts in each
+    tokens_cached: int = 0  # of earlier turns, used again
     tokens_out: int = 0  # produced
     seconds: float = 0.0
     flags: tuple[

@@ -143,9 +143,9 @@ def _near(
     from duomem_mlx.offers import shorten_of
     from duomem_mlx.student.cpu import give_back_freed_memory
     from duomem_mlx.student.episodes import ANSWER_TOKENS
+    from duomem_mlx.student.feeding import make_feeder, token_bytes
     from duomem_mlx.student.machine import size_in_bytes
     from duomem_mlx.student.models import load_student
-    from duomem_mlx.student.serve.feeding import make_feeder, token_bytes
     from duomem_mlx.student.serve.limits import Limits, limits_for
     from duomem_mlx.student.serve.local import Local
     from duomem_mlx.student.serve.prompts import make_prompts

@@ -1,35 +1,26 @@
-"""The student's turn loop: many games together, every token computed once.
+"""The student's turn loop: many games together.
 
-Each game keeps its history as token ids and one cache. What is new in a game, an observation or the start, is fed
-together with the next token of the games that are in mid-answer; a game acts as soon as its answer ends, leaves when it
-is over, and another takes its seat.
+Each game keeps its history as token ids and one cache (see `answering`); it acts as soon as its answer ends, leaves
+when it is over, and another takes its seat.
 """
 
 import hashlib
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
-from functools import partial
-from itertools import count
-from typing import Any, Protocol, TypeVar
-from warnings import warn
-
-import mlx.core as mx
+from typing import Any
 
 from duomem_mlx.environment import Game, told
-from duomem_mlx.errors import DuomemError, DuomemWarning, UsageError
+from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.prompt import CHAT, COMPACT, Example, Reply, on_one_line
 from duomem_mlx.student import cpu
-from duomem_mlx.student.beginnings import Beginnings
+from duomem_mlx.student.answering import Answers, InRounds, Speaker, Together
 from duomem_mlx.student.decoding import ADMISSIBLE, FREE, GRAMMAR, GREEDY, Choice, Decoding
-from duomem_mlx.student.ragged import TRIED, Row, Rows, can_feed
+from duomem_mlx.student.ragged import can_feed
 from duomem_mlx.student.transcript import Writer
 
 LEAVE_OUT = "Leave them out, or take another model."
-ONE_BY_ONE = "This model cannot compute several games in one pass; they take their turns one after the other."
 NO_ACTION = "There was no action in that answer."
-PASS_TOKENS = 2048  # fed to the model at once; a longer start takes several passes
 ANSWER_TOKENS = {COMPACT: 32, CHAT: 128}  # a line that is an action; a thought and an action
 
 
@@ -66,8 +57,8 @@ class Turn:
     action: str  # what was done; empty where the answer held no action
     outcome: str  # what followed
     flags: tuple[str, ...]
-    tokens_new: int
-    tokens_cached: int
+    tokens_new: int  # of the start or the observation; what starts have in common counts in each
+    tokens_cached: int  # of all before
     tokens_out: int  # those of an answer that another one replaced too
     seconds: float  # this game's share, by tokens, of the passes it was in
     end: str | None  # why the game ended with this turn, one of trajectory.ENDS; None while it goes on
@@ -78,39 +69,19 @@ class Turn:
         return on_one_line(self.action) or f"(no action) {' '.join((self.reply.thought or '').split())}".rstrip()
 
 
-@dataclass(eq=False)
-class _Seat:
+@dataclass(eq=False, kw_only=True)
+class _Seat(Speaker):
     """A game in play."""
 
     entry: Entry
     observation: str
-    pending: list[int]  # tokens the model has not seen yet
     new: int  # of the start or the last observation
     clipped: bool = False  # something of that is left out
     cached_tokens: int = 0  # computed in earlier turns
-    answer: list[int] = field(default_factory=list)
-    seconds: float = 0.0
     steps: int = 0
     seen: dict[tuple[str, str], int] = field(default_factory=dict)
     told: list[str] = field(default_factory=list)  # the opening and all outcomes
     refused: set[str] = field(default_factory=set)  # actions refused since the last one that was not
-    choice: Choice | None = None  # of the answer in the making, where it is not plainly the most likely one
-    taken_back: int = 0  # tokens of an answer that another one replaced
-    row: Row = field(default_factory=Row)
-    cache: list[Any] | None = None  # where the model is not fed by rows
-
-
-class Pending(Protocol):
-    """What is fed to a model."""
-
-    pending: list[int]  # tokens the model has not seen yet
-
-
-class _Answers(Protocol):
-    """What lets the student speak."""
-
-    def advance(self, seats: Sequence[_Seat]) -> list[_Seat]:
-        """Compute until at least one of the seats has a whole answer, and give back those that have."""
 
 
 def play(
@@ -131,13 +102,15 @@ def play(
     """
     settings = fitted(settings, student, writer)
     waiting = iter(entries)
-    answers: _Answers
     fed = can_feed(student.model)
     _check_aids(settings.decoding, fed, refused, commands)
+    answers: Answers
+    model, stop, most = student.model, writer.stop_tokens, settings.max_tokens or 0
     if fed:
-        answers, lanes_used = _Together(student.model, writer, settings), cpu.lanes(settings.width)
+        answers, lanes_used = Together(model, stop, most), cpu.lanes(settings.width)
     else:
-        answers, lanes_used = _InRounds(student.model, writer, settings), 1
+        answers, lanes_used = InRounds(model, stop, most, settings.width), 1
+    advance: Callable[[Sequence[_Seat]], list[_Seat]] = answers.advance
     lanes: list[list[_Seat]] = [[] for _ in range(lanes_used)]
     running: dict[Future[list[_Seat]], int] = {}
     with ThreadPoolExecutor(lanes_used) as pool:
@@ -156,7 +129,7 @@ def play(
                         lane.append(begun)
                         free -= 1
                     if lane:
-                        running[begin(answers.advance, tuple(lane))] = number
+                        running[begin(advance, tuple(lane))] = number
                 if not running:
                     return
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -184,139 +157,6 @@ def _begin_here(advance: Callable[..., list[_Seat]], lane: Sequence[_Seat]) -> "
     future: Future[list[_Seat]] = Future()
     future.set_result(advance(lane))
     return future
-
-
-class _Together:
-    """Rows of different length in one pass; see `ragged`."""
-
-    def __init__(self, model: Any, writer: Writer, settings: PlaySettings) -> None:
-        self._rows = Rows(model)
-        self._beginnings = Beginnings(self._rows)
-        self._stop = writer.stop_tokens
-        self._most = settings.max_tokens or 0
-
-    def advance(self, seats: Sequence[_Seat]) -> list[_Seat]:
-        self._begin([seat for seat in seats if not seat.row.length])
-        finished: list[_Seat] = []
-        while not finished:
-            fed, chunks = share(seats)
-            started = time.perf_counter()
-            tokens = self._said(fed, chunks)
-            each = (time.perf_counter() - started) / sum(map(len, chunks))
-            for seat, chunk, token in zip(fed, chunks, tokens, strict=True):
-                seat.seconds += each * len(chunk)
-                seat.pending = seat.pending[len(chunk) :]
-                if seat.pending:
-                    continue
-                seat.answer.append(token)
-                seat.pending = [token]
-                if token in self._stop or len(seat.answer) == self._most:
-                    finished.extend(self._whole(seat))
-        return finished
-
-    def _begin(self, seats: Sequence[_Seat]) -> None:
-        started = time.perf_counter()
-        for seat, row in zip(seats, self._beginnings.lend([seat.pending for seat in seats]), strict=True):
-            seat.row, seat.pending = row, seat.pending[row.length :]
-            seat.seconds += (time.perf_counter() - started) / len(seats)
-
-    def _said(self, seats: Sequence[_Seat], chunks: Sequence[Sequence[int]]) -> list[int]:
-        rows = [seat.row for seat in seats]
-        if all(seat.choice is None for seat in seats):
-            return self._rows.feed(rows, chunks)
-        logits = self._rows.logits(rows, chunks)
-        with cpu.quick():
-            mx.eval(logits)
-        said = []
-        for seat, chunk, scores in zip(seats, chunks, logits, strict=True):
-            whole = seat.choice is not None and len(chunk) == len(seat.pending)
-            said.append(seat.choice.next(seat.answer, scores) if whole and seat.choice else 0)
-        return said
-
-    def _whole(self, seat: _Seat) -> list[_Seat]:
-        """The seat, where its answer stands; none where another one was begun in its place."""
-        while (begun := None if seat.choice is None else seat.choice.instead(seat.answer)) is not None:
-            seat.row.length -= len(seat.answer) - len(begun)
-            seat.taken_back += len(seat.answer) - len(begun) + 1
-            seat.answer, seat.pending = begun, begun[-1:]
-            if begun[-1] not in self._stop:
-                return []
-        return [seat]
-
-
-_Fed = TypeVar("_Fed", bound=Pending)
-
-
-def share(seats: Sequence[_Fed], room: int = PASS_TOKENS) -> tuple[list[_Fed], list[list[int]]]:
-    """Who is fed in a pass, and what: the shortest first, up to `room` tokens."""
-    fed, chunks = list[_Fed](), list[list[int]]()
-    for seat in sorted(seats, key=lambda seat: len(seat.pending)):
-        if room <= 0:
-            break
-        fed.append(seat)
-        chunks.append(seat.pending[:room])
-        room -= len(chunks[-1])
-    return fed, chunks
-
-
-class _InRounds:
-    """Through mlx-lm's batch generator, for models with caches of another kind: all games take a turn together, or one
-    after the other where the model cannot compute texts of different length in one pass."""
-
-    def __init__(self, model: Any, writer: Writer, settings: PlaySettings) -> None:
-        from mlx_lm.generate import BatchGenerator
-
-        self._generator = partial(
-            BatchGenerator,
-            model,
-            max_tokens=settings.max_tokens,
-            stop_tokens=[[token] for token in sorted(writer.stop_tokens)],
-            completion_batch_size=settings.width,
-            prefill_batch_size=settings.width,
-        )
-        self._together = settings.width == 1 or self._can_be_together()
-
-    def advance(self, seats: Sequence[_Seat]) -> list[_Seat]:
-        started = time.perf_counter()
-        for group in [seats] if self._together else [[seat] for seat in seats]:
-            self._answer(group)
-        for seat in seats:
-            seat.pending = []
-            seat.seconds += (time.perf_counter() - started) / len(seats)
-        return list(seats)
-
-    def _answer(self, seats: Sequence[_Seat]) -> None:
-        generator = self._generator()
-        uids = generator.insert(
-            [seat.pending for seat in seats],
-            caches=[seat.cache for seat in seats],
-            samplers=[None if seat.choice is None else _sampler(seat.choice) for seat in seats],
-        )
-        by_uid = dict(zip(uids, seats, strict=True))
-        unfinished = set(uids)
-        while unfinished:
-            for response in generator.next_generated():
-                seat = by_uid[response.uid]
-                seat.answer.append(response.token)
-                if response.finish_reason is not None:
-                    seat.cache = response.prompt_cache  # it holds the answer's last token too
-                    unfinished.discard(response.uid)
-
-    def _can_be_together(self) -> bool:
-        try:
-            generator = self._generator(max_tokens=1)
-            left = set(generator.insert([[*tokens] * 8 for tokens in TRIED]))
-            while left:
-                left -= {response.uid for response in generator.next_generated()}
-        except ValueError:  # in mlx-lm 0.32.2 gemma2's scores and mask are of different shapes
-            warn(ONE_BY_ONE, DuomemWarning, stacklevel=2)
-            return False
-        return True
-
-
-def _sampler(choice: Choice) -> Callable[[mx.array], mx.array]:
-    places = count()
-    return lambda scores: mx.array([choice.next([0] * next(places), scores[0])])
 
 
 def _check_aids(decoding: Decoding, fed: bool, refused: Any, commands: Commands | None) -> None:
@@ -379,7 +219,7 @@ def _sit_down(entry: Entry, writer: Writer, settings: PlaySettings, commands: Co
             f"{settings.max_context_tokens} holds.",
             "Use fewer memories (--k).",
         )
-    seat = _Seat(entry, opening, tokens, new=len(tokens), told=[opening], clipped=clipped)
+    seat = _Seat(entry=entry, observation=opening, pending=tokens, new=len(tokens), told=[opening], clipped=clipped)
     try:
         seat.choice = _choice(seat, writer, settings.decoding, commands)
     except UsageError:

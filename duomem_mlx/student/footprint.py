@@ -8,7 +8,8 @@ from typing import Any
 import mlx.core as mx
 
 from duomem_mlx.errors import DuomemError
-from duomem_mlx.student.episodes import PASS_TOKENS
+from duomem_mlx.student import beginnings
+from duomem_mlx.student.answering import PASS_TOKENS
 from duomem_mlx.student.fusing import bits_of
 
 MOST_WIDTH = 16  # games together; more were not seen to be quicker on a CPU
@@ -28,8 +29,9 @@ class Footprint:
     context: int | None  # tokens it can hold at all
 
     def of_games(self, width: int, context: int) -> int:
-        """With so many games together, each with a history of `context` tokens."""
-        return self.weights + self.a_pass + PROCESS_BYTES + width * context * (self.a_token or 0)
+        """With so many games together, each with a history of `context` tokens, and what their starts share."""
+        tokens = width * context + min(context, beginnings.MOST)
+        return self.weights + self.a_pass + PROCESS_BYTES + tokens * (self.a_token or 0)
 
     def width(self, ram: int, context: int) -> int:
         """How many games together `ram` bytes hold, at most MOST_WIDTH; 0 where they do not hold one."""

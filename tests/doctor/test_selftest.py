@@ -8,7 +8,7 @@ import pytest
 from duomem_mlx.doctor import selftest
 from duomem_mlx.doctor.checks import ABSENT, FAIL, OK, Check
 from duomem_mlx.environment import find_environment
-from duomem_mlx.student import episodes
+from duomem_mlx.student import answering
 from duomem_mlx.student import selftest as student_selftest
 from duomem_mlx.student.models import load_student
 from duomem_mlx.training import selftest as training_selftest
@@ -48,15 +48,15 @@ def test_a_world_that_is_played_one_game_at_a_time_is_not_played_otherwise(base:
 def test_what_is_wrong_is_found(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(student_selftest, "gpu_beside_cpu", lambda _: student_selftest.Beside(0.5, 0.1))
     monkeypatch.setattr(training_selftest, "twenty_steps", lambda _: [1.0, 1.5])
-    plain = episodes._Together.advance
+    plain = answering.Together.advance
 
-    def muddled(self: episodes._Together, seats: tuple[episodes._Seat, ...]) -> list[episodes._Seat]:
+    def muddled(self: answering.Together, seats: tuple[answering.Speaker, ...]) -> list[answering.Speaker]:
         done = plain(self, seats)
         if len(seats) > 1:
             done[0].answer[0] = (done[0].answer[0] + 1) % 200
         return done
 
-    monkeypatch.setattr(episodes._Together, "advance", muddled)
+    monkeypatch.setattr(answering.Together, "advance", muddled)
     checks = self_tested(base)
     assert {check.status for check in checks.values()} == {FAIL}
     assert all("duomem-mlx doctor --json" in check.fix for check in checks.values())

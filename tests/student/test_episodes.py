@@ -107,16 +107,6 @@ def test_turns_in_rounds_say_the_same(family: str, monkeypatch: pytest.MonkeyPat
     assert says_the_same(other, make_writer(other.tokenizer, prompt.COMPACT, "Act."), SETTINGS)
 
 
-def test_a_long_start_takes_several_passes(student: tiny.TinyStudent, monkeypatch: pytest.MonkeyPatch) -> None:
-    writer = make_writer(student.tokenizer, prompt.COMPACT, "Act.")
-    whole = by_game(play(student, writer, entries(), SETTINGS))
-    monkeypatch.setattr(episodes, "PASS_TOKENS", 20)
-    assert {
-        key: [turn.action for turn in turns]
-        for key, turns in by_game(play(student, writer, entries(), SETTINGS)).items()
-    } == {key: [turn.action for turn in turns] for key, turns in whole.items()}
-
-
 def test_every_game_is_played_to_its_end_and_each_token_computed_once(student: tiny.TinyStudent) -> None:
     writer = make_writer(student.tokenizer, prompt.COMPACT, "Act.")
     for key, turns in by_game(play(student, writer, entries(), SETTINGS)).items():

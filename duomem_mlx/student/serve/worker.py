@@ -15,10 +15,10 @@ from typing import Any
 import mlx.core as mx
 
 from duomem_mlx.prompt import Example
+from duomem_mlx.student.answering import share
 from duomem_mlx.student.cpu import quick
-from duomem_mlx.student.episodes import share
+from duomem_mlx.student.feeding import Feeder
 from duomem_mlx.student.serve.drawing import Draw, next_tokens
-from duomem_mlx.student.serve.feeding import Feeder
 from duomem_mlx.student.serve.kept import Kept
 from duomem_mlx.student.serve.limits import Limits
 from duomem_mlx.student.serve.prompts import Prompts

@@ -10,8 +10,8 @@ from typing import Any
 import mlx.core as mx
 
 from duomem_mlx.prompt import CHAT, Example
+from duomem_mlx.student.feeding import make_feeder
 from duomem_mlx.student.serve.app import Behind, Desk
-from duomem_mlx.student.serve.feeding import make_feeder
 from duomem_mlx.student.serve.limits import Limits
 from duomem_mlx.student.serve.local import Local
 from duomem_mlx.student.serve.prompts import Prompts, make_prompts

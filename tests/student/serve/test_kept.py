@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from duomem_mlx.student.serve.feeding import make_feeder, token_bytes
+from duomem_mlx.student.feeding import make_feeder, token_bytes
 from duomem_mlx.student.serve.kept import Kept
 from tests.student import tiny
 from tests.training import made

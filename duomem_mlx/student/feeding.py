@@ -20,7 +20,7 @@ class Feeder(Protocol):
 
 
 def make_feeder(model: Any) -> Feeder:
-    return _ByRows(model) if can_feed(model) else _OneByOne(model)
+    return ByRows(Rows(model)) if can_feed(model) else OneByOne(model)
 
 
 def token_bytes(feeder: Feeder) -> int:
@@ -30,9 +30,11 @@ def token_bytes(feeder: Feeder) -> int:
     return max(1, sum(int(layer.nbytes) for layer in cache) // STEP)
 
 
-class _ByRows:
-    def __init__(self, model: Any) -> None:
-        self._rows = Rows(model)
+class ByRows:
+    """Each cache is one `Row`."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
 
     def fresh(self) -> list[Any]:
         return [Row()]
@@ -41,7 +43,9 @@ class _ByRows:
         return self._rows.logits([cache[0] for cache in caches], chunks)
 
 
-class _OneByOne:
+class OneByOne:
+    """Each cache is one of mlx-lm's own."""
+
     def __init__(self, model: Any) -> None:
         self._model = model
         self._logits = logits_at(model)[0]
