@@ -55,7 +55,7 @@ def prepare(
 ) -> Prepared:
     """Rows for every pass that the settings ask for; see `rows.make_epoch`, and for runs with tools, which are written
     as they are served, `talks.make_talks`. Trajectories of one `group` are held out together or not at all. Raises
-    UsageError when there are none to train on, or more passes than MOST_PASSES."""
+    UsageError when there are none to train on, nothing in them that is trained, or more passes than MOST_PASSES."""
     if not trajectories:
         raise UsageError("There are no trajectories to train on.", "Make some with `duomem-mlx teach`.")
     training, validating = split_held_out(trajectories, settings.held_out, group, settings.seed)
@@ -90,8 +90,15 @@ def prepare(
             refused=refused,
         )
 
+    epochs = tuple(rows_of(training, number) for number in range(passes))
+    if not all(epoch.rows for epoch in epochs):
+        raise UsageError(
+            f"There is no answer to learn in what was played ({len(training)} trajectories): what is said in words "
+            "that read as a call is not trained.",
+            "Record runs in which tools are called.",
+        )
     return Prepared(
-        epochs=tuple(rows_of(training, number) for number in range(passes)),
+        epochs=epochs,
         held_out=rows_of(validating, 0).rows,
         trajectories=len(training),
         held_out_trajectories=len(validating),

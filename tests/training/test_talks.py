@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 
-from duomem_mlx.errors import DuomemError
+from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.prompt import Example
 from duomem_mlx.student.serve.prompts import ChatPrompts
 from duomem_mlx.tools.runs import exchanges, offered, run_of
+from duomem_mlx.training.fit import prepare
 from duomem_mlx.training.rows import Row
+from duomem_mlx.training.settings import TrainSettings
 from duomem_mlx.training.talks import make_talks
 from tests.student import tiny
 from tests.student.serve.test_tools import MARKED
@@ -84,3 +86,14 @@ def test_json_in_words_is_trained_as_such_unless_it_would_be_served_as_a_call(sa
     texts = [text for row in rows for text in trained(row, tokenizer.decode)]
     assert len(texts) == learnt
     assert (f"{said}<|im_end|>" in texts) == (learnt == 3)
+
+
+def test_runs_in_which_there_is_nothing_to_learn_are_one_sentence() -> None:
+    given, prompts = record(), ChatPrompts.of(tiny.tokenizer())
+    said = {"role": "assistant", "content": '{"name": "weather", "arguments": {"code": "x"}}'}
+    given["messages"] = [*given["messages"][:2], said]
+    silent = run_of(given, True, 1.0, "t")
+    settings = TrainSettings(held_out=0, k=0, epochs=1, max_seq_length=9999, prompt_style="chat")
+    assert prepare([silent, run()], prompts, settings).epochs[0].rows
+    with pytest.raises(UsageError, match=r"no answer to learn in what was played \(1 trajectories\)"):
+        prepare([silent], prompts, settings)
