@@ -37,8 +37,9 @@ KINDS = ("valid_seen", "own", "seeds", "k", "four_bits", "scienceworld", "recipe
 ARMS = ("base", "memories", "adapter", "duomem", "teacher")  # of the README
 
 
-def block(summary: dict[str, Any]) -> str:
+def block(kept: dict[str, Any]) -> str:
     """The README's section between its two markers."""
+    summary = kept["valid_seen"]
     rows = [
         "| arm | | won | success [95%] | mean steps | s a game | better than base |",
         "|---|---|--:|--:|--:|--:|---|",
@@ -63,13 +64,24 @@ def block(summary: dict[str, Any]) -> str:
         f"Measured on Linux, {machine['chip']}, {machine['cores']} cores, MLX {machine['mlx']} on the "
         f"{machine['device']}, {summary['dtype']}."
     )
-    return "\n".join([BEGIN, "", *rows, "", note, "", END])
+    second = [second_world(kept["scienceworld"]), ""] if "scienceworld" in kept else []
+    return "\n".join([BEGIN, "", *rows, "", note, "", *second, END])
 
 
-def with_block(readme: str, summary: dict[str, Any]) -> str:
+def second_world(summary: dict[str, Any]) -> str:
+    arms = summary["arms"]
+    won = ", ".join(f"`{arm}` {figures['won']}" for arm, figures in arms.items())
+    scores = ", ".join(f"{figures['score_mean']:.2f}" for figures in arms.values())
+    return (
+        f"On ScienceWorld, {summary['games']} test games of short tasks, the same loop and student: {won} won, mean "
+        f"scores {scores} ([docs/results.md](docs/results.md#scienceworld))."
+    )
+
+
+def with_block(readme: str, kept: dict[str, Any]) -> str:
     """The README's text with its results replaced."""
     head, rest = readme.split(BEGIN, 1)
-    return head + block(summary) + rest.split(END, 1)[1]
+    return head + block(kept) + rest.split(END, 1)[1]
 
 
 def read_kept(folder: Path = KEPT) -> dict[str, Any]:
@@ -106,7 +118,7 @@ def main() -> None:
         except (DuomemError, OSError) as error:
             sys.exit(str(error))
     found = read_kept()
-    README.write_text(with_block(README.read_text(encoding="utf-8"), found["valid_seen"]), encoding="utf-8")
+    README.write_text(with_block(README.read_text(encoding="utf-8"), found), encoding="utf-8")
     PAGE.write_text(results_page.page(found), encoding="utf-8")
 
 

@@ -201,15 +201,27 @@ def scienceworld(kept: Kept) -> Iterator[Section]:
         return
     arms = of["arms"]
     text = (
-        f"{of['games']} games of ScienceWorld's {of['split']}, at most {of['max_steps']} actions each, greedy; "
-        f"{of['k']} memories where there are any. A score is the simulator's, 0 to 1. {measured_on(of)}"
+        f"{of['games']} games of ScienceWorld's {of['split']}, at most {of['max_steps']} actions each, with the "
+        f'package\'s "easy" simplifications, greedy; {of["k"]} memories where there are any. A score is the '
+        f"simulator's, 0 to 1. {measured_on(of)}"
     )
     tables = [Table("Arms", table_columns(of), tuple(tuple(row) for row in table_rows(of)))]
     if (paired := sections.paired_table(of["paired"])) is not None:
         tables.append(paired)
     for more in (sections.types(arms), sections.causes(arms)):
         tables += more.tables if more is not None else ()
-    yield Section("scienceworld", "ScienceWorld", (text, *sections.interaction(of["paired"])), tuple(tables))
+    text_of_both = sections.interaction(of["paired"])
+    yield Section("scienceworld", "ScienceWorld", (text, *text_of_both, *never_won(arms)), tuple(tables))
+
+
+def never_won(arms: Mapping[str, Any]) -> tuple[str, ...]:
+    """What does not work, said plainly: the types of task of which no arm won a game."""
+    never = [
+        kind
+        for kind in sections.kinds_of(arms)
+        if not any(figures["by_type"].get(kind, (0, 0))[0] for figures in arms.values())
+    ]
+    return (f"What does not work: no arm won a game of {', '.join(never)}.",) if never else ()
 
 
 def recipes(kept: Kept) -> Iterator[Section]:

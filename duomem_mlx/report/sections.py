@@ -144,11 +144,11 @@ def k_table(arms: Arms, curves: Mapping[str, Mapping[int, str]]) -> Table:
 
 def _by_type(results: Results) -> Section | None:
     section = types(results.arms)
-    return section and replace(section, plots=(plots.by_type(results, _kinds(results.arms)),))
+    return section and replace(section, plots=(plots.by_type(results, kinds_of(results.arms)),))
 
 
 def types(arms: Arms) -> Section | None:
-    if (kinds := _kinds(arms)) in ([], [""]):
+    if (kinds := kinds_of(arms)) in ([], [""]):
         return None
     rows = tuple((spelt(kind), *(_of_type(figures, kind) for figures in arms.values())) for kind in kinds)
     text = ("Where an arm has several seeds a game counts once in these intervals.",) if _seeded(arms) else ()
@@ -156,7 +156,8 @@ def types(arms: Arms) -> Section | None:
     return Section("types", "By type of task", text, (table,))
 
 
-def _kinds(arms: Arms) -> list[str]:
+def kinds_of(arms: Arms) -> list[str]:
+    """The types of task that any arm played, in the alphabet's order."""
     return sorted({kind for figures in arms.values() for kind in figures["by_type"]})
 
 
