@@ -14,7 +14,7 @@ from mlx import nn
 
 from duomem_mlx import prompt
 from duomem_mlx.prompt import Example
-from duomem_mlx.student import episodes
+from duomem_mlx.student import answering, episodes
 from duomem_mlx.student.episodes import Entry, PlaySettings, play
 from duomem_mlx.student.models import Student
 from duomem_mlx.student.transcript import make_writer
@@ -97,6 +97,8 @@ class Parrot(nn.Module):
         self.row, self.vocabulary = row, vocabulary
 
     def __call__(self, ids: mx.array, cache: Any = None) -> mx.array:
+        if cache is None:  # its head is looked for, nothing is said
+            return mx.zeros((*ids.shape, self.vocabulary))
         tokens = ids[:, None, :, None].astype(mx.float32)
         held, _ = cache[0].update_and_fetch(tokens, tokens)
         (history,) = held[:, 0, :, 0].astype(mx.int32).tolist()
@@ -119,7 +121,7 @@ def agree(tokenizer: Any, style: str, one: Trajectory, way: str, patch: pytest.M
     else:
         patch.setattr(episodes, "can_feed", lambda model: True)
         patch.setattr("duomem_mlx.student.ragged.Rows.__init__", lambda self, model: None)
-        patch.setattr(episodes, "Rows", lambda model: Fed(tokens))
+        patch.setattr(answering, "Rows", lambda model: Fed(tokens))
     chosen = PlaySettings(max_steps=99, max_tokens=999, max_context_tokens=99999, width=1)
     student = tiny.TinyStudent(model, tokenizer)
     turns = list(play(student, writer, [Entry("g", Told(one), shown)], chosen))

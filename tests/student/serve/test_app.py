@@ -17,6 +17,7 @@ import openai
 import pytest
 
 from duomem_mlx.prompt import Example
+from duomem_mlx.student.feeding import ByRows, OneByOne
 from duomem_mlx.student.serve.limits import Limits
 from tests.student import tiny
 from tests.student.serve.served import LIMITS, NAME, Fixed, student, tiny_server, until
@@ -345,9 +346,9 @@ def test_the_limits_follow_from_the_memory_there_is() -> None:
 
 
 def test_a_model_that_is_not_fed_by_rows_is_answered_from_too() -> None:
-    it = student(model=made.model("gemma3"))
-    try:
-        assert type(it.worker.feeder).__name__ == "_OneByOne"
-    finally:
-        it.worker.close()
-    assert type(student(model=tiny.model()).worker.feeder).__name__ == "_ByRows"
+    for model, feeder in ((made.model("gemma3"), OneByOne), (tiny.model(), ByRows)):
+        it = student(model=model)
+        try:
+            assert type(it.worker.feeder) is feeder
+        finally:
+            it.worker.close()
