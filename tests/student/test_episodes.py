@@ -1,4 +1,5 @@
 from collections import defaultdict
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -49,11 +50,15 @@ class Heard:
         return self.writer.read(tokens)
 
 
-def said(student: tiny.TinyStudent, writer: Writer, settings: PlaySettings) -> dict[str, list[list[int]]]:
+def said(
+    student: tiny.TinyStudent, writer: Writer, settings: PlaySettings, games: Iterable[Entry] | None = None
+) -> dict[str, list[list[int]]]:
     """The answers' tokens, by game."""
     heard: Any = Heard(writer)
     found: dict[str, list[list[int]]] = defaultdict(list)
-    for turn in play(student, heard, entries(), settings):  # which comes right after its answer was read
+    for turn in play(
+        student, heard, entries() if games is None else games, settings
+    ):  # which comes right after its answer was read
         found[turn.key].append(heard.tokens)
     return dict(found)
 

@@ -24,6 +24,7 @@ from duomem_mlx.training.settings import TrainSettings
 from duomem_mlx.trajectory import Step, Trajectory
 from tests.student import tiny
 from tests.student.test_episodes import from_scratch
+from tests.student.test_episodes import said as tokens_said
 from tests.training import made
 
 TEMPLATES = ("CHATML", "NO_SYSTEM", "EMPTY_THOUGHT", "THOUGHTS_OF_THE_LAST", "SYSTEM_MOVES", "OPENS_WITH_MORE", "DATED")
@@ -195,8 +196,6 @@ def test_a_tiny_qwen3_learns_and_plays_with_its_own_template(
     assert losses[-1] < 0.9 * losses[0]
     brief = PlaySettings(max_steps=2, max_tokens=4, width=2)
     games = [Entry(f"g{n}", tiny.Echo(f"g{n}", n)) for n in (2, 3)]
-    played: dict[str, list[str]] = {}
-    for turn in play(student, writer, games, brief):
-        played.setdefault(turn.key, []).append(turn.action)
+    played = tokens_said(student, writer, brief, games)
     for entry in games:
         assert played[entry.key] == from_scratch(student, writer, entry, brief)
