@@ -108,5 +108,5 @@ def adapter_folder(name: str) -> Path:
         return found
     raise UsageError(
         f"There is no adapter {name!r}.",
-        f"Name a folder, one of adapters/, or none; `duomem-mlx train` makes one.{pull_hint(name)}",
+        f"Name a folder or one of adapters/; `duomem-mlx train` makes one.{pull_hint(name)}",
     )
