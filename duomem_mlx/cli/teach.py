@@ -43,6 +43,17 @@ MostAttempts = Annotated[
 Solutions = Annotated[
     int, typer.Option("--solutions", min=1, metavar="N", help="Different ways of winning to keep of each game.")
 ]
+Stumbles = Annotated[
+    float,
+    typer.Option(
+        "--stumbles",
+        min=0,
+        max=0.9,
+        metavar="P",
+        help="search: share of its turns in which it does something else than it would, so that `train` learns what to "
+        "do after a mistake; mistakes are not trained on.",
+    ),
+]
 Width = Annotated[int, typer.Option("--batch-size", min=1, metavar="N", help="remote: games played at once.")]
 AnswerTokens = Annotated[
     int, typer.Option("--max-tokens", min=1, metavar="N", help="remote: tokens an answer, thoughts included.")
@@ -79,6 +90,7 @@ def teach(
     limit: options.Limit = None,
     attempts: MostAttempts = None,
     solutions: Solutions = 1,
+    stumbles: Stumbles = 0.0,
     max_steps: options.MaxSteps = None,
     base_url: options.BaseUrl = None,
     model: RemoteModelName = None,
@@ -130,10 +142,12 @@ def teach(
         raise UsageError(f"There is no teacher {teacher!r}.", "Use --teacher search, gold or remote.")
     else:
         remote.refuse_its_options(context, "Add --teacher remote, or leave that out.", *REMOTE_ONLY)
-    usual = {SEARCH: 1, GOLD: GOLD_ATTEMPTS}.get(teacher) if solutions == 1 else None
+    if stumbles and teacher != SEARCH:
+        raise UsageError(f"The teacher {teacher!r} is not made to stumble.", "Leave out --stumbles or --teacher.")
+    usual = {SEARCH: 1, GOLD: GOLD_ATTEMPTS}.get(teacher) if solutions == 1 and not stumbles else None
     most = attempts or usual or ATTEMPTS * solutions
     if teacher == SEARCH:
-        teacher_of(environment, seed if most > 1 else None)
+        teacher_of(environment, seed if solutions > 1 or (most > 1 and not stumbles) else None)
     elif teacher == GOLD:
         solutions_of(environment)
     rules = Rules(most, solutions)
@@ -149,6 +163,7 @@ def teach(
         "solutions": solutions,
         "max_steps": max_steps,
         "seed": seed,
+        **({"stumbles": stumbles} if stumbles else {}),
         **(far.settings() if far else {}),
     }
     outputs = (WON, AGAIN, NOT_WON, JOURNAL, "summary.json")
@@ -164,7 +179,10 @@ def teach(
         if far is not None:
             played = remote.play(far, environment, tasks, folder, kept, rules, max_steps, advance, plan)
         else:
-            play = (searcher if teacher == SEARCH else gold)(environment, seed, max_steps)
+            if stumbles:
+                play = stumbler(environment, seed, max_steps, stumbles)
+            else:
+                play = (searcher if teacher == SEARCH else gold)(environment, seed, max_steps)
             play_in_turn(tasks, kept, rules, play, lambda done: advance(done, f"{len(kept.won)} won"))
     used = played.record() if played else {}
     seconds = round(time.perf_counter() - started, 1)
@@ -192,7 +210,7 @@ def teach(
     else:
         world = wiring.world_named(env)
         build, train = output.call("memories", "build", folder, named=world), output.call("train", folder, named=world)
-        output.hint(f"{build}   or   {train}")
+        output.hint(train if stumbles else f"{build}   or   {train}")
 
 
 def searcher(environment: "Environment", seed: int, max_steps: int) -> "Play":
@@ -205,6 +223,24 @@ def searcher(environment: "Environment", seed: int, max_steps: int) -> "Play":
     def play(game: str, number: int) -> Trajectory:
         way = None if number == 1 else int(digest([seed, game, number])[:12], 16)
         return attempt(environment, game, teacher_of(environment, way), {"kind": SEARCH}, max_steps)
+
+    return play
+
+
+def stumbler(environment: "Environment", seed: int, max_steps: int, share: float) -> "Play":
+    """The environment's own teacher on its usual way, jogged off it in a `share` of its turns, elsewhere at every
+    attempt."""
+    from duomem_mlx.own_teacher import teacher_of
+    from duomem_mlx.paths import digest
+    from duomem_mlx.teachers.record import attempt
+    from duomem_mlx.teachers.stumbling import StumblingTeacher
+    from duomem_mlx.trajectory import Trajectory
+
+    def play(game: str, number: int) -> Trajectory:
+        straight = attempt(environment, game, teacher_of(environment), {}, max_steps)
+        draw = int(digest([seed, game, number])[:12], 16)
+        stumbling = StumblingTeacher(teacher_of(environment), share, straight.actions, draw)
+        return attempt(environment, game, stumbling, {"kind": SEARCH, "stumbles": share}, max_steps)
 
     return play
 

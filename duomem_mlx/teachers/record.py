@@ -38,7 +38,7 @@ def attempt(
                 end = getattr(teacher, "gave_up_for", "lost")
                 continue
             done, thought = action, getattr(teacher, "thought", None)
-            steps.append(Step(action, game.step(action), thought))
+            steps.append(Step(action, game.step(action), thought, getattr(teacher, "wanted", None)))
             done, thought = "", None
             if not game.done:
                 teacher.observe(action, steps[-1].observation)

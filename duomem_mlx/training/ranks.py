@@ -109,9 +109,8 @@ def _together(array: mx.array) -> mx.array:
         mx.eval(total)
     except RuntimeError as error:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(
-                signal.SIGTERM, signal.SIG_IGN
-            )  # the launcher's is on its way, and there is something to keep
+            # The launcher's is on its way, and there is something to keep.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise RankLost(
             f"Another rank has ended, so rank {here().number} cannot go on ({str(error).splitlines()[0]}).",
             "Mend what ended it and give the same command again: it goes on from the last checkpoint.",

@@ -41,6 +41,18 @@ def test_what_is_won_is_kept_and_the_rest_is_told(tmp_path: Path, capsys: pytest
     assert f"duomem-mlx memories build {tmp_path / 'taught'}" in err
 
 
+def test_a_teacher_that_stumbles_says_what_it_wanted_and_is_not_taken_for_one_that_does_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--env", "household", "--games", "generated:0:8", "--out", str(tmp_path / "taught"), "--stumbles")
+    assert status(lambda: app(["teach", *words, "0.3"])) == 0
+    taught = list(read_trajectories(tmp_path / "taught"))
+    assert any(step.wanted for t in taught for step in t.steps)
+    assert all(t.teacher == {"kind": "search", "stumbles": 0.3} for t in taught)
+    assert status(lambda: app(["teach", *words, "0.2"])) == 2
+    assert "stumbles" in capsys.readouterr().err
+
+
 def test_games_for_evaluation_are_not_offered_for_training(capsys: pytest.CaptureFixture[str]) -> None:
     assert teach("--games", "valid", "--limit", "2") == 0
     assert "duomem-mlx train" not in capsys.readouterr().err
@@ -99,6 +111,8 @@ def test_nothing_won_is_a_failure_that_says_where_to_look(capsys: pytest.Capture
         (["--plan"], "Add --teacher remote"),
         (["--temp", "0", "--max-cost", "3"], "Only a remote model knows --temp, --max-cost"),
         (["--solutions", "2", "--attempts", "3"], "knows one way only"),
+        (["--teacher", "gold", "--stumbles", "0.2"], "The teacher 'gold' is not made to stumble"),
+        (["--stumbles", "1"], "--stumbles"),
         (["--teacher", "oracle"], "There is no teacher 'oracle'"),
         (["--games", "valid_seen"], "'valid_seen' holds no games"),
         (["--env", "tests.teachers.corridor:Unteachable"], "has no teacher of its own"),
