@@ -1,4 +1,4 @@
-"""The stumbling teacher on a row of doors: it gets where it wants to, and what it stumbled over is not what it wants."""
+"""The stumbling teacher on a row of doors: it gets where it wants to, and what it stumbles over it does not want."""
 
 import pytest
 from hypothesis import given
