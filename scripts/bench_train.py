@@ -8,7 +8,7 @@ same trajectories, each in a process of its own. They take turns of some seconds
 alike, and while one computes the other waits; only a side's own turns count. After each turn one evaluator, which is
 neither's code (full logits, plain cross entropy), measures the loss on action tokens of the same held-out rows.
 
-    ours     the training loop as `duomem-mlx train` runs it, a row on every core, one BLAS thread each
+    ours     the training loop as `duomem-mlx train` runs it, a row and a process on every core, one BLAS thread each
     mlx-lm   mlx_lm's trainer as it can run: batches of one (four are killed for memory at 24 GiB), all tokens of its
              `text` format trained since its masks know one answer a conversation, AdamW, warm-up and cosine as ours,
              the BLAS on all cores, mx.compile off (on a CPU it calls a compiler for every length and gains nothing)
@@ -70,7 +70,6 @@ class Side:
     tokens: int = 0
     steps: int = 0
     peak_gb: float = 0.0
-    resident_gb: float = 0.0
     done: bool = False
     losses: list[tuple[float, float]] = field(default_factory=list)  # (seconds, held-out loss)
 
@@ -127,7 +126,6 @@ def summed_up(sides: dict[str, Side]) -> dict[str, Any]:
             "trials": side.trials,
             "tokens_per_second": side.tokens / (side.seconds - side.trials),
             "peak_gb": side.peak_gb,
-            "resident_gb": side.resident_gb,
             "losses": side.losses,
             "seconds_to_loss": None if worst_end is None else reached(side.losses, worst_end),
         }
@@ -153,11 +151,11 @@ def reached(losses: Sequence[tuple[float, float]], wanted: float) -> float:
 
 
 def table(found: dict[str, Any]) -> str:
-    lines = [f"{'':8} {'tokens/s':>9} {'peak GB':>8} {'resident':>9} {'seconds':>8} {'steps':>6}  to the same loss"]
+    lines = [f"{'':8} {'tokens/s':>9} {'peak GB':>8} {'seconds':>8} {'steps':>6}  to the same loss"]
     for name, side in found["sides"].items():
         to_loss = "" if side["seconds_to_loss"] is None else f"{side['seconds_to_loss']:.0f} s"
         lines.append(
-            f"{name:8} {side['tokens_per_second']:9.0f} {side['peak_gb']:8.2f} {side['resident_gb']:9.2f}"
+            f"{name:8} {side['tokens_per_second']:9.0f} {side['peak_gb']:8.2f}"
             f" {side['seconds']:8.0f} {side['steps']:6}  {to_loss}"
         )
     if found["same_loss"] is not None:
@@ -248,11 +246,10 @@ class Turns:
         """The trials before the first step are done; they are part of the time to a loss."""
         self.trials = time.perf_counter() - self.began
 
-    def step(self, rows: int, tokens: int, weights: Any) -> None:
-        """A step of the side is done. `weights`: a function that gives the adapter's weights by name."""
+    def step(self, rows: int, tokens: int, weights: Any, peak: int) -> None:
+        """A step of the side is done. `weights`: a function that gives the adapter's weights by name. `peak`: bytes in
+        arrays so far, of all its processes, each at its own peak."""
         import mlx.core as mx
-
-        from duomem_mlx.student.machine import peak_resident_bytes
 
         now = time.perf_counter()
         self.seconds += now - self.began
@@ -265,8 +262,7 @@ class Turns:
                 "trials": self.trials,
                 "tokens": self.tokens,
                 "steps": self.steps,
-                "peak_gb": mx.get_peak_memory() / 2**30,
-                "resident_gb": peak_resident_bytes() / 2**30,
+                "peak_gb": peak / 2**30,
                 "done": done,
             }
             path = Path(os.environ["BENCH_FOLDER"]) / f"{self.options.side}.safetensors"
@@ -339,7 +335,7 @@ def work_ours(options: argparse.Namespace, model: Any, tokenizer: Any, data: Any
 
     def report(now: Any) -> None:
         rows = steps[now.step - 1]  # the model holds the weights of a step before: to our disadvantage
-        turns.step(len(rows), sum(len(row.tokens) for row in rows), lambda: trainable(model))
+        turns.step(len(rows), sum(len(row.tokens) for row in rows), lambda: trainable(model), now.peak_bytes)
 
     with tempfile.TemporaryDirectory() as folder:
         loop.train(model, data.epochs, (), settings, Path(folder), {}, report, means)
@@ -375,7 +371,7 @@ def work_mlx_lm(options: argparse.Namespace, model: Any, tokenizer: Any, data: A
     def batches(**given: Any) -> Iterator[Any]:
         for batch, lengths in trainer.iterate_batches(**given):
             yield batch, lengths
-            turns.step(len(lengths), int(lengths[:, 1].sum().item()), lambda: trainable(model))
+            turns.step(len(lengths), int(lengths[:, 1].sum().item()), lambda: trainable(model), mx.get_peak_memory())
 
     folder = Path(os.environ["BENCH_FOLDER"])
     args = trainer.TrainingArgs(

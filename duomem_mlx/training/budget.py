@@ -51,7 +51,7 @@ class Means:
     recompute: bool | None = None  # gradient checkpointing: always, never, or (None) where memory asks for it
     ram: int | None = None  # bytes, of the whole process
     room: int | None = None  # bytes for all micro-batches in the making; None: no bound
-    cache: int | None = None  # bytes of freed buffers that MLX may keep; None: as it is
+    cache: int | None = None  # bytes of freed buffers that MLX may keep in a process; None: as it is
     plain: Cost | None = None  # bytes without checkpointing
     again: Cost | None = None  # and with it
 

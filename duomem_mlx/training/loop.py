@@ -134,7 +134,6 @@ def train(
         save(state)  # means are not found out again after this
     if ranks.first:
         _rewind_metrics(folder / METRICS, state.step)
-    mx.reset_peak_memory()
     longest = 0.0
     with computing(model, state.means) as lanes:
         try:
@@ -222,7 +221,7 @@ def _steps(
             _note(folder / METRICS, noted)
         speed = tokens_done / (now - began)
         left = (tokens_left - tokens_done) / speed
-        report(Progress(state.step, len(steps), loss, speed, left, mx.get_peak_memory(), validated))
+        report(Progress(state.step, len(steps), loss, speed, left, lanes.peak_bytes, validated))
         yield state
 
 

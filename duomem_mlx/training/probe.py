@@ -11,6 +11,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.student import cpu, machine
+from duomem_mlx.training import forks
 from duomem_mlx.training.budget import Cost, Means, MicroBatch
 from duomem_mlx.training.lanes import Lanes, computing
 from duomem_mlx.training.lora import trainable
@@ -115,7 +116,7 @@ def plan(
         tokens=tokens,
         seconds=slowdown * (_alone(trials, left) + validated * FORWARD * _alone(trials, means.batches(held_out))),
         peak_bytes=peak,
-        resident_bytes=max(0, beside) + peak + (means.cache or 0),
+        resident_bytes=max(0, beside) + peak + _processes(means.lanes) * (means.cache or 0),
         disk_bytes=(COPIES + 3) * adapter,  # a checkpoint, the one that replaces it, the adapter
         recomputed=again / max(tokens, 1),
     )
@@ -176,18 +177,24 @@ def _without_costs(model: Any, settings: TrainSettings) -> Means:
             "Ask for less.",
         )
     ram = settings.ram or machine.usable_bytes()
+    lanes = cpu.lanes(settings.batch_size)
     cache = ram // GPU_CACHE if gpu else cpu.CACHE_BYTES
     base = mx.get_active_memory()
     beside = max(0, machine.resident_bytes() - base - mx.get_cache_memory())
     return Means(
-        lanes=cpu.lanes(settings.batch_size),
+        lanes=lanes,
         most_tokens=GPU_TOKENS if gpu else 0,
         coarse=gpu,
         recompute=settings.grad_checkpoint,
         ram=ram,
-        room=ram - beside - cache - base - COPIES * _adapter_bytes(model),  # below 0: so much is lacking
+        room=ram - beside - _processes(lanes) * cache - base - COPIES * _adapter_bytes(model),  # below 0: so much lacks
         cache=cache,
     )
+
+
+def _processes(lanes: int) -> int:
+    """Each keeps freed buffers of its own."""
+    return lanes if forks.possible() else 1
 
 
 def _does_not_fit(means: Means, batch: MicroBatch) -> DuomemError:
@@ -253,10 +260,10 @@ def _measured(lanes: Lanes, model: Any, batches: Sequence[MicroBatch]) -> tuple[
     """(bytes beyond what was there, seconds) of computing these micro-batches' gradients together."""
     weights = tree_unflatten(list(trainable(model).items()))
     before = mx.get_active_memory()
-    mx.reset_peak_memory()
+    lanes.reset_peak()
     began = time.perf_counter()
     list(lanes.gradients(weights, batches, [0] * len(batches)))
-    return mx.get_peak_memory() - before, time.perf_counter() - began
+    return lanes.peak_bytes - before, time.perf_counter() - began
 
 
 def _alone(trials: Trials, batches: Iterable[MicroBatch]) -> float:
