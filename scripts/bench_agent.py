@@ -3,7 +3,8 @@ time, with the default student on real games.
 
 Turns: the same conversation, 30 actions long, in both prompt styles. At each turn are timed the new tokens with the
 cache carried along, the whole history from nothing (as loops do that prompt anew every turn; by the same quick path, so
-that only the carrying differs), and the new tokens alone, with nothing before them. Medians over the games.
+that only the carrying differs), the new tokens alone, with nothing before them, and "bare": the new tokens in one pass of
+the model on mlx-lm's own cache, which holds the history: what no loop can do without. Medians over the games.
 
 Games: all of them played through, once one after the other with all threads in a product, as `run` does it, once
 together with a thread a game, as `evaluate` does it; without memories and with four. The same tokens are said.
@@ -70,6 +71,7 @@ def turns(options: argparse.Namespace) -> dict[str, Any]:
 
     environment: Any = find_environment("household")
     student = load_student()
+    bare = Bare(student.model)
     rows, bank = Rows(student.model), Bank.open(shipped("memories", "alfworld-search"))
     tasks = ordered(environment, options.games, options.talks)
 
@@ -81,7 +83,7 @@ def turns(options: argparse.Namespace) -> dict[str, Any]:
     found = {}
     for style in STYLES:
         writer = writer_for(student, environment, style)
-        at: dict[int, list[tuple[int, int, float, float, float]]] = {}
+        at: dict[int, list[tuple[int, int, float, float, float, float]]] = {}
         for task in tasks:
             game = environment.open(task)
             history = writer.start(game.reset(), examples(recalled(bank, game, 4)))
@@ -97,11 +99,41 @@ def turns(options: argparse.Namespace) -> dict[str, Any]:
                     whole = min(timed(Row(), history) for _ in range(2))
                     alone = min(timed(Row(), new) for _ in range(3))
                     carried = min(carried, *(again(rows, row, new) for _ in range(2)))
-                    at.setdefault(turn, []).append((len(history), len(new), carried, whole, alone))
+                    least = bare.seconds(history[: -len(new)], new)
+                    at.setdefault(turn, []).append((len(history), len(new), carried, whole, alone, least))
         found[style] = {
             turn: [statistics.median(column) for column in zip(*told, strict=True)] for turn, told in at.items()
         }
     return found
+
+
+class Bare:
+    """One pass of a model of llama's kind, its head on the last token alone."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def seconds(self, history: list[int], new: list[int]) -> float:
+        from mlx_lm.models.cache import make_prompt_cache, trim_prompt_cache
+
+        from duomem_mlx.student import cpu
+
+        cache = make_prompt_cache(self._model)
+        with cpu.quick():
+            self._pass(history, cache)
+            found = []
+            for _ in range(3):
+                began = time.perf_counter()
+                self._pass(new, cache)
+                found.append(time.perf_counter() - began)
+                trim_prompt_cache(cache, len(new))
+        return min(found)
+
+    def _pass(self, tokens: list[int], cache: Any) -> None:
+        import mlx.core as mx
+
+        hidden = self._model.model(mx.array([tokens]), cache=cache)[:, -1:]
+        mx.eval(self._model.model.embed_tokens.as_linear(hidden).argmax(-1), *(one.state for one in cache))
 
 
 def again(rows: Any, row: Any, tokens: list[int]) -> float:
@@ -142,7 +174,7 @@ def wanted(found: dict[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for style, turns_of in found["turns"].items():
         turn = max((turn for turn in turns_of if int(turn) <= WANTED_AT), key=int)
-        _, _, carried, whole, alone = turns_of[turn]
+        _, _, carried, whole, alone, _ = turns_of[turn]
         faster, beside = whole / carried, carried / alone
         rows += [
             (f"{style}, turn {turn}: full prefill / carried", faster, "≥", FASTER[style]),
@@ -159,13 +191,13 @@ def wanted(found: dict[str, Any]) -> list[dict[str, Any]]:
 
 def table(found: dict[str, Any]) -> str:
     lines = [
-        f"{'style, turn':16} {'tokens':>7} {'new':>5} {'carried':>9} {'whole':>9} {'ratio':>7} {'new alone':>10} ratio"
+        f"{'style, turn':16} {'tokens':>7} {'new':>5} {'carried':>9} {'whole':>9} {'ratio':>7} {'new alone':>10} ratio {'bare':>9} ratio"
     ]
     for style, turns_of in found["turns"].items():
-        for turn, (length, new, carried, whole, alone) in turns_of.items():
+        for turn, (length, new, carried, whole, alone, bare) in turns_of.items():
             lines.append(
                 f"{style:11} {turn:4} {length:7.0f} {new:5.0f} {carried:8.3f}s {whole:8.3f}s {whole / carried:6.1f}×"
-                f" {alone:9.3f}s {carried / alone:5.2f}"
+                f" {alone:9.3f}s {carried / alone:5.2f} {bare:8.3f}s {carried / bare:5.2f}"
             )
     lines.append(f"\n{'memories':16} {'alone':>14} {'together':>14} {'ratio':>7}  same actions")
     for memories, ways in found["games"].items():
