@@ -3,8 +3,8 @@ time, with the default student on real games.
 
 Turns: the same conversation, 30 actions long, in both prompt styles. At each turn are timed the new tokens with the
 cache carried along, the whole history from nothing (as loops do that prompt anew every turn; by the same quick path, so
-that only the carrying differs), the new tokens alone, with nothing before them, and "bare": the new tokens in one pass of
-the model on mlx-lm's own cache, which holds the history: what no loop can do without. Medians over the games.
+that only the carrying differs), the new tokens alone, with nothing before them, and "bare": the new tokens in one pass
+of the model on mlx-lm's own cache, which holds the history: what no loop can do without. Medians over the games.
 
 Games: all of them played through, once one after the other with all threads in a product, as `run` does it, once
 together with a thread a game, as `evaluate` does it; without memories and with four. The same tokens are said.
@@ -191,7 +191,8 @@ def wanted(found: dict[str, Any]) -> list[dict[str, Any]]:
 
 def table(found: dict[str, Any]) -> str:
     lines = [
-        f"{'style, turn':16} {'tokens':>7} {'new':>5} {'carried':>9} {'whole':>9} {'ratio':>7} {'new alone':>10} ratio {'bare':>9} ratio"
+        f"{'style, turn':16} {'tokens':>7} {'new':>5} {'carried':>9} {'whole':>9} {'ratio':>7} {'new alone':>10} ratio"
+        f" {'bare':>9} ratio"
     ]
     for style, turns_of in found["turns"].items():
         for turn, (length, new, carried, whole, alone, bare) in turns_of.items():
