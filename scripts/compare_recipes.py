@@ -49,6 +49,7 @@ RECIPES = {
     "solutions": Recipe(
         "half the games, two solutions of each", teach="--games train --solutions 2", share=0.5, against="half"
     ),
+    "stumbles": Recipe("a teacher made to stumble in 15 of 100 turns", teach="--games train --stumbles 0.15"),
     "generated": Recipe("generated games in place of ALFWorld's", teach="--games generated:1:{games}"),
     "memories": Recipe("rows show 0 to 2 memories, and so do games", train="--k 2", evaluate="--arm duomem --k 2"),
     "memories-unused": Recipe("the same adapter without memories", adapter="memories", against="memories"),

@@ -5,7 +5,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +53,9 @@ class Lanes:
             mx.eval(model.parameters(), model(mx.zeros((1, 1), mx.int32)))
             like = dict(tree_flatten(model.trainable_parameters()))
             self._weights = forks.Shared(like)
-            self._elsewhere = [_Elsewhere(self._compute, self._weights, forks.Shared(like)) for _ in range(count - 1)]
+            with suppress(OSError):  # where the system has no room for another process, a thread it is
+                while len(self._elsewhere) < count - 1:
+                    self._elsewhere.append(_Elsewhere(self._compute, self._weights, forks.Shared(like)))
         here = [self._compute] * (count - len(self._elsewhere))
         self._free: queue.SimpleQueue[Compute] = queue.SimpleQueue()
         for compute in (*here, *(one.compute for one in self._elsewhere)):

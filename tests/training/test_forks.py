@@ -149,6 +149,21 @@ def _runs(pid):
         return False
 
 
+def test_where_no_process_can_be_had_lanes_are_threads(monkeypatch):
+    def full():
+        raise BlockingIOError
+
+    monkeypatch.setattr(os, "fork", full)
+    model = made.model()
+    add_lora(model, 4, 2.0, 0.0, (), -1, 0)
+    trajectories = [made.trajectory(i) for i in range(4)]
+    rows = make_epoch(trajectories, make_writer(tiny.tokenizer(), prompt.COMPACT, ""), max_tokens=9999).rows
+    lanes = Lanes(model, logits_at(model)[0], 3)
+    assert not lanes._elsewhere
+    assert len(list(lanes.losses(model.trainable_parameters(), Means().batches(rows)))) == 4
+    lanes.close()
+
+
 def test_lanes_elsewhere_give_the_numbers_of_one_here_and_end_with_it():
     model = made.model("qwen3")
     add_lora(model, 4, 2.0, 0.3, (), -1, 0)
