@@ -46,8 +46,16 @@ if [ ! -f "$out/memories/bank.json" ]; then
 fi
 
 stage "3/5  its successes train an adapter"
-"$duomem" train "$out/teach/trajectories.jsonl" --memories "$out/memories" --k 2 --batch-size 4 --held-out 0.03 \
-  --half --out "$out/adapter"
+learn() { "$duomem" train "$@" --memories "$out/memories" --k 2 --batch-size 4 --held-out 0.03 --half; }
+if [ -n "$small" ]; then
+  learn "$out/teach/trajectories.jsonl" --out "$out/adapter"
+else
+  learn "$out/teach/trajectories.jsonl" --out "$out/first"
+  say "… and a second pass, over games in which the teacher is made to stumble"
+  "$duomem" teach --teacher search --games train --stumbles 0.15 --out "$out/stumbles"
+  learn "$out/stumbles/trajectories.jsonl" --adapter "$out/first" --epochs 1 --learning-rate 0.0005 \
+    --out "$out/adapter"
+fi
 
 if [ -z "$small" ]; then
   set -- --arm base --arm memories --arm random-memories --arm adapter --arm duomem
