@@ -16,7 +16,7 @@ from duomem_mlx.training import budget
 from duomem_mlx.training.budget import UNBOUNDED, Means
 from duomem_mlx.training.ranks import Ranks
 
-FORMAT = 1
+FORMAT = 2  # 1: the optimizer's state by the names of the weights
 NAME = "checkpoint.safetensors"
 
 
@@ -106,6 +106,8 @@ def _parsed(data: bytes, path: Path) -> tuple[dict[str, mx.array], dict[str, Any
         ) from None
     if about["format"] > FORMAT:
         raise DuomemError(f"The checkpoint {path} is of a newer version.", "Install a newer duomem-mlx.")
+    if about["format"] < FORMAT:
+        raise DuomemError(f"The checkpoint {path} is of an older version.", "Train again with --overwrite.")
     return arrays, about
 
 

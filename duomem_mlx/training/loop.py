@@ -18,6 +18,7 @@ from duomem_mlx.paths import disk_faults, write_text
 from duomem_mlx.training import checkpoint
 from duomem_mlx.training.budget import UNBOUNDED, Means, MicroBatch, from_record
 from duomem_mlx.training.checkpoint import State
+from duomem_mlx.training.flat import Flat
 from duomem_mlx.training.lanes import Lanes, computing, number
 from duomem_mlx.training.lora import trainable
 from duomem_mlx.training.ranks import RankLost, here
@@ -121,7 +122,7 @@ def train(
         shared = ranks.from_first(json.dumps(asdict(means)).encode()) or b"{}"
         state = State(0, trainable(model), None, from_record(json.loads(shared)))
     optimizer = AdamW(settings.learning_rate, weight_decay=settings.weight_decay, bias_correction=True)
-    optimizer.init(_tree(state.weights))
+    optimizer.init(Flat(state.weights).joined(state.weights))
     if state.optimizer is not None:
         optimizer.state = state.optimizer
     state = replace(state, optimizer=_copied(optimizer.state))
@@ -176,7 +177,7 @@ def _steps(
 ) -> Iterator[State]:
     """The state after each step that is left, until validations bring nothing better. Arrays of an earlier state never
     change."""
-    began, tokens_done = time.perf_counter(), 0
+    began, tokens_done, flat = time.perf_counter(), 0, Flat(state.weights)
     tokens_left = sum(_tokens(rows) for rows in steps[state.step :])
     for place in range(state.step, len(steps)):
         if _exhausted(state, settings):
@@ -191,15 +192,16 @@ def _steps(
             raise _not_finite(lanes, state, rows, settings)
         factor = min(1.0, settings.max_grad_norm / (norm + 1e-6))
         optimizer.learning_rate = rate
-        updated = optimizer.apply_gradients(_tree({name: g * factor for name, g in gradients.items()}), weights)
-        mx.eval(updated, optimizer.state)
-        moved = dict(tree_flatten(updated))
+        scaled = {dtype: gradient * factor for dtype, gradient in flat.joined(gradients).items()}
+        moved = optimizer.apply_gradients(scaled, flat.joined(state.weights))
+        named = flat.parted(moved)
+        mx.eval(moved, optimizer.state, named)
         if not math.isfinite(_norm(moved)):
             raise DuomemError(
                 f"Step {place + 1}: a learning rate of {rate:g} leaves weights that are not finite numbers.",
                 "Lower --learning-rate, and begin again with --overwrite. Nothing of this step was kept.",
             )
-        state = replace(state, step=place + 1, weights=moved, optimizer=_copied(optimizer.state))
+        state = replace(state, step=place + 1, weights=named, optimizer=_copied(optimizer.state))
         validated = None
         if held_out and (state.step % settings.eval_every == 0 or state.step == len(steps)):
             validated = evaluate(lanes, state.weights, state.means.batches(held_out))

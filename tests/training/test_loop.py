@@ -288,6 +288,15 @@ def test_a_torn_checkpoint_is_one_sentence(tmp_path, damage):
         checkpoint.load(tmp_path, {})
 
 
+@pytest.mark.parametrize(("version", "told"), [(-1, "older version.* --overwrite"), (1, "newer version")])
+def test_a_checkpoint_of_another_version_is_one_sentence(tmp_path, monkeypatch, version, told):
+    with monkeypatch.context() as then:
+        then.setattr(checkpoint, "FORMAT", checkpoint.FORMAT + version)
+        checkpoint.save(tmp_path, checkpoint.State(1, {"a": mx.ones((2,))}, {"step": mx.array(1)}), {})
+    with pytest.raises(DuomemError, match=told):
+        checkpoint.load(tmp_path, {})
+
+
 def test_a_number_that_is_not_finite_stops_the_run_and_names_the_row(tmp_path):
     student, prepared, _ = runs.ready(SETTINGS, family="llama untied")  # a tied head would show the token to all
     steps = plan_steps(prepared.epochs, SETTINGS)
