@@ -77,9 +77,8 @@ class Origin:
 
 class Teacher(Protocol):
     """Plays from the task and the observations alone. Beyond these names it may offer `thought` (what went with its
-    last action), `wanted` (what it should have done instead, where it stumbled on purpose), `tokens` ({"in": …, "out":
-    …}), `gave_up_for` (the trajectory's end when it gives up, "lost" without it) and `replayed_seconds` (of an attempt,
-    spent on it in an earlier call)."""
+    last action), `tokens` ({"in": …, "out": …}), `gave_up_for` (the trajectory's end when it gives up, "lost" without
+    it) and `replayed_seconds` (of an attempt, spent on it in an earlier call)."""
 
     def begin(self, task: str, opening: str) -> None:
         """A new game; `task` is one sentence, `opening` the text that `reset` gave."""

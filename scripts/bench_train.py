@@ -95,8 +95,8 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
                     side.losses.append((side.seconds, judge(Path(folder) / f"{name}.safetensors")))
                 last = f", held-out loss {side.losses[-1][1]:.4f}" if side.losses else ""
                 speed = side.tokens / (side.seconds - side.trials)
-                tell = f"{name}: step {side.steps}, {side.seconds:.0f} s, {speed:.0f} tokens/s, {side.peak_gb:.2f} GB{last}"
-                print(tell, file=sys.stderr, flush=True)
+                tell = f"{name}: step {side.steps}, {side.seconds:.0f} s, {speed:.0f} tokens/s, {side.peak_gb:.2f} GB"
+                print(tell + last, file=sys.stderr, flush=True)
     return {"machine": machine_record(), "limit": options.limit, **summed_up(sides)}
 
 

@@ -73,10 +73,13 @@ def asked(name: str, what: str, given: argparse.Namespace) -> dict[str, Any]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     held = 0
     with subprocess.Popen(call, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        while process.poll() is None:
+        while what == "run" and process.poll() is None:
             held = max(held, shared_once(process.pid))
             time.sleep(LOOK_EVERY_S)
-        found: dict[str, Any] = json.loads(process.stdout.read()) if process.stdout else {}
+        said = process.communicate()[0]
+    if process.returncode:
+        raise SystemExit(f"The {what} of {name} ended with {process.returncode}; its words are above.")
+    found: dict[str, Any] = json.loads(said)
     return found if what == "plan" else {**found, "process": held or found["process"]}
 
 

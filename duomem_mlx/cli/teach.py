@@ -51,7 +51,7 @@ Stumbles = Annotated[
         max=0.9,
         metavar="P",
         help="search: share of its turns in which it does something else than it would, so that `train` learns what to "
-        "do after a mistake; mistakes are not trained on.",
+        "do after a mistake; of a mistake only what would have been right is trained.",
     ),
 ]
 Width = Annotated[int, typer.Option("--batch-size", min=1, metavar="N", help="remote: games played at once.")]

@@ -28,7 +28,7 @@ def attempt(
     game = open_game(environment, game_id)
     steps: list[Step] = []
     opening, end = "", None
-    done, thought = "", None  # the action that nothing followed yet, and what went with it
+    done, thought, wanted = "", None, None  # the action that nothing followed yet, and what went with it
     try:
         opening = game.reset()
         teacher.begin(game.task, opening)
@@ -37,13 +37,13 @@ def attempt(
             if action is None:
                 end = getattr(teacher, "gave_up_for", "lost")
                 continue
-            done, thought = action, getattr(teacher, "thought", None)
-            steps.append(Step(action, game.step(action), thought, getattr(teacher, "wanted", None)))
-            done, thought = "", None
+            done, thought, wanted = action, getattr(teacher, "thought", None), getattr(teacher, "wanted", None)
+            steps.append(Step(action, game.step(action), thought, wanted))
+            done, thought, wanted = "", None, None
             if not game.done:
                 teacher.observe(action, steps[-1].observation)
     except WorldBroke as broke:  # what was played and paid for is kept
-        steps.append(Step(done, str(broke), thought))
+        steps.append(Step(done, str(broke), thought, wanted))
         end = "environment"
     tokens, replayed_seconds = None, 0.0
     try:

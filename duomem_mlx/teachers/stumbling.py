@@ -7,6 +7,7 @@ jogged now and then, and what it does to get back on its way is kept.
 import re
 from collections.abc import Callable, Sequence
 from random import Random
+from typing import Any
 
 from duomem_mlx.environment import Teacher
 
@@ -16,7 +17,7 @@ _LAST_NUMBER = re.compile(r"\d+(?=\D*$)")
 
 
 class StumblingTeacher:
-    """environment.Teacher that in a `share` of its turns does something else than `teacher` would, and says so in
+    """environment.Teacher that in about a `share` of its turns does something else than `teacher` would, and says so in
     `wanted`. What it does then is what a weak student does: something it did before, something whose time has not come
     (an action of `ahead`, a way through this game), or its own action with too high a number. It draws by `seed`."""
 
@@ -51,6 +52,10 @@ class StumblingTeacher:
     @property
     def thought(self) -> str | None:
         return None if self.wanted is not None else getattr(self._teacher, "thought", None)
+
+    def __getattr__(self, name: str) -> Any:
+        """What else its teacher offers."""
+        return getattr(self._teacher, name)
 
     def _slip(self, wanted: str) -> str:
         """What is done in place of `wanted`; the same where there is no other thing to do."""

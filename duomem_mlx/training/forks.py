@@ -6,6 +6,7 @@ falls: of two threads one is often kept waiting by what the other queues, and tw
 writes to them; weights and gradients of the adapter pass through memory that both see.
 """
 
+import ctypes
 import mmap
 import os
 import signal
@@ -13,6 +14,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
@@ -24,6 +26,12 @@ import numpy.typing as npt
 from duomem_mlx.errors import DuomemError
 
 MOST_FILES = 65536
+PR_SET_PDEATHSIG = 1  # sys/prctl.h
+HELD_BACK = {signal.SIGINT, signal.SIGTERM}  # while the copy is still about to be one
+
+
+class ForkLost(DuomemError):
+    """A copy that was asked is gone."""
 
 
 def possible() -> bool:
@@ -65,27 +73,34 @@ class Fork:
     """A copy of this process that answers one question at a time. Ask it from one thread at a time."""
 
     def __init__(self, answer: Callable[..., Any]) -> None:
-        """`answer` is called in the copy, with what `ask` is called with; it must not need another thread of now."""
+        """`answer` is called in the copy, with what `ask` is called with; it must not need another thread of now.
+
+        Raises OSError where the system has no room for another process.
+        """
         self.peak_bytes = 0  # of arrays that its answers took beside those that were there, since it was last reset
         mx.clear_cache()  # the copy never can: it would wait for threads that it does not have
         ours, theirs = Pipe()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: that other threads do not come along
-            self._process = os.fork()
-        if self._process == 0:
-            _serve(theirs, answer)
+        original, before = os.getpid(), signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: that other threads do not come along
+                self._process = os.fork()
+            if self._process == 0:
+                _serve(theirs, answer, original, before)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         self._pipe = ours
 
     def ask(self, *question: Any) -> Any:
-        """What `answer` returned; raises what it raised, and DuomemError when the copy is gone."""
+        """What `answer` returned; raises what it raised, and ForkLost when the copy is gone."""
         try:
             self._pipe.send(question)
             found, failed, peak = self._pipe.recv()
         except (EOFError, OSError) as error:
-            raise DuomemError(
-                "A process that computed beside this one was ended from outside, perhaps for want of memory.",
-                "Give the same command again: it goes on from the last checkpoint. --ram keeps it to less memory.",
+            raise ForkLost(
+                "A process that computed beside this one has ended, perhaps for want of memory.",
+                "Give the same command again when there is more: it goes on. Or begin anew with --overwrite and --ram.",
             ) from error
         self.peak_bytes = max(self.peak_bytes, peak)
         if failed is not None:
@@ -95,16 +110,21 @@ class Fork:
     def close(self) -> None:
         """It ends when it has answered."""
         self._pipe.close()
-        os.waitpid(self._process, 0)
+        with suppress(ChildProcessError):  # closed before, or SIGCHLD is ignored here
+            os.waitpid(self._process, 0)
 
 
-def _serve(pipe: Connection, answer: Callable[..., Any]) -> NoReturn:
+def _serve(pipe: Connection, answer: Callable[..., Any], original: int, mask: set[int | signal.Signals]) -> NoReturn:
     """The life of the copy: it has this one thread, and of the open files only its pipe, so that it keeps no lock and
     no other's pipe open."""
     status = 1
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal; the process that asks decides
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # what is under way is of use to nobody then
+        if os.getppid() != original:
+            os._exit(0)
         os.closerange(3, pipe.fileno())
         os.closerange(pipe.fileno() + 1, MOST_FILES)
         computing = threading.Thread(target=_answer_all, args=(pipe, answer))  # with a stream of its own: MLX's are a

@@ -143,6 +143,7 @@ class _Elsewhere:
         self.fork = forks.Fork(answer)
 
     def compute(self, weights: Any, batch: MicroBatch, seed: int | None) -> Part:
+        """The weights are there already: `Lanes` has written them."""
         loss = self.fork.ask(batch, seed)
         return Part(loss, {} if seed is None else self._gradients.read())
 

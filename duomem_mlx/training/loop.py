@@ -19,6 +19,7 @@ from duomem_mlx.training import checkpoint
 from duomem_mlx.training.budget import UNBOUNDED, Means, MicroBatch, from_record
 from duomem_mlx.training.checkpoint import State
 from duomem_mlx.training.flat import Flat
+from duomem_mlx.training.forks import ForkLost
 from duomem_mlx.training.lanes import Lanes, computing, number
 from duomem_mlx.training.lora import trainable
 from duomem_mlx.training.ranks import RankLost, here
@@ -108,7 +109,8 @@ def train(
     `identity`: what a resumed run must share, by name (`identity_of`). `means`: of a run that begins; one that goes on
     keeps its own. `until`: the time (`time.monotonic`) after which no step ends; the outcome is then not finished, its
     weights the best so far, and the checkpoint that of a run that goes on. The model ends with the outcome's weights.
-    On Ctrl-C, and when another rank has ended (RankLost), the steps done are saved and the exception goes on its way.
+    On Ctrl-C, and when another rank or process has ended (RankLost, ForkLost), the steps done are saved and the
+    exception goes on its way.
     Of several ranks the first one alone reads and writes `folder`, and its means and its clock are everybody's. Raises
     DuomemError naming the rows whose loss or gradient is not finite, or the learning rate that leaves no finite
     weights, and as `Ranks.agree` and `checkpoint.load` do.
@@ -147,7 +149,7 @@ def train(
                 longest = max(longest, began - before)
                 if ranks.from_first(b"the time is up" if began + longest > until else None):
                     break
-        except (KeyboardInterrupt, RankLost):
+        except (KeyboardInterrupt, RankLost, ForkLost):
             save(state)
             raise
         save(state)
