@@ -20,6 +20,7 @@ def demo(limit: Count = 2, max_steps: Steps = 15, json: options.Json = False) ->
     from duomem_mlx.demo import GameBegun, GameOver, play_both
     from duomem_mlx.environment import ordered
     from duomem_mlx.errors import DuomemError
+    from duomem_mlx.student.adapters import usual_k
     from duomem_mlx.student.episodes import Turn
 
     environment = wiring.open_environment(options.WORLD, None, wiring.FAST)
@@ -30,7 +31,7 @@ def demo(limit: Count = 2, max_steps: Steps = 15, json: options.Json = False) ->
         raise DuomemError("The shipped adapter and memories are missing.", "Install duomem-mlx again.")
     output.say("Loading the student twice: as it is, and with what it was taught.")
     without = wiring.agent(environment, None, None, None, 0, None)
-    with_duomem = wiring.agent(environment, None, adapter, bank, 4, None)
+    with_duomem = wiring.agent(environment, None, adapter, bank, usual_k(adapter), None)
     show = output.say if json else output.line
     over: list[GameOver] = []
     said, again = "", 0
