@@ -1,9 +1,11 @@
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import mlx.core as mx
@@ -43,10 +45,13 @@ def last_words(file):
 
 
 def free_port():
-    """The first of two that are free."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+    """The first of two that are free, below those that the system gives to whoever asks for any."""
+    while True:
+        port = random.SystemRandom().randrange(20000, 30000, 2)
+        with suppress(OSError), socket.socket() as one, socket.socket() as two:
+            one.bind(("127.0.0.1", port))
+            two.bind(("127.0.0.1", port + 1))
+            return port
 
 
 @given(costs=st.lists(st.integers(1, 2000), max_size=20), count=st.integers(1, 5))
@@ -94,7 +99,8 @@ def test_two_ranks_validate_as_one_does(folders):
 
 def test_a_whole_run_of_two_ranks_and_one_that_lost_a_rank(tmp_path):
     ranked.train(tmp_path / "one")
-    launch("train", tmp_path / "two")
+    done = launch("train", tmp_path / "two")
+    assert (tmp_path / "two" / "metrics.jsonl").is_file(), done.stderr
     losses = [[line["loss"] for line in read_metrics(tmp_path / name / "metrics.jsonl")] for name in ("one", "two")]
     assert len(losses[0]) == len(losses[1]) == ranked.SHORT.iters
     assert losses[1] == pytest.approx(losses[0], abs=1e-3)
