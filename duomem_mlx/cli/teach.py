@@ -147,7 +147,7 @@ def teach(
     usual = {SEARCH: 1, GOLD: GOLD_ATTEMPTS}.get(teacher) if solutions == 1 and not stumbles else None
     most = attempts or usual or ATTEMPTS * solutions
     if teacher == SEARCH:
-        teacher_of(environment, seed if solutions > 1 or (most > 1 and not stumbles) else None)
+        teacher_of(environment, seed if most > 1 and not stumbles else None)
     elif teacher == GOLD:
         solutions_of(environment)
     rules = Rules(most, solutions)
