@@ -2,9 +2,10 @@
 # The whole loop, from ALFWorld's games to the table of arms: installs into .venv, then teach, memories, train,
 # evaluate, report. Every stage resumes: the same command goes on where it stopped.
 #
-#   scripts/reproduce.sh [--small] [--out DIR]
+#   scripts/reproduce.sh [--small | --seed N] [--out DIR]
 #
 # --small   800 games to learn from, and four arms on 24 valid_seen games: 44 minutes on two cores
+# --seed    another draw of the training, into DIR/adapter-seedN, and no games played
 # --out     where everything goes (default runs/reproduce, with --small runs/reproduce-small)
 #
 # ALFWorld's games are taken from $ALFWORLD_DATA, else ~/.cache/alfworld.
@@ -13,19 +14,26 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/scripts/environment.sh"
 
 small=""
+seed=0
 out=""
 while [ $# -gt 0 ]; do
   case $1 in
     --small) small=yes ;;
+    --seed)
+      case ${2-} in "" | *[!0-9]*) fail "--seed needs a number after it." ;; esac
+      seed=$2
+      shift
+      ;;
     --out)
       [ $# -gt 1 ] || fail "--out needs a folder after it."
       out=$2
       shift
       ;;
-    *) fail "reproduce.sh knows no $1: its options are --small and --out DIR." ;;
+    *) fail "reproduce.sh knows no $1: its options are --small, --seed N and --out DIR." ;;
   esac
   shift
 done
+[ -z "$small" ] || [ "$seed" = 0 ] || fail "--small has one seed: leave out one of the two."
 has_games || fail "There are no ALFWorld games in ${ALFWORLD_DATA:-$HOME/.cache/alfworld}: get them with" \
   "\`duomem-mlx games fetch\`, or set ALFWORLD_DATA to where they are."
 
@@ -46,15 +54,22 @@ if [ ! -f "$out/memories/bank.json" ]; then
 fi
 
 stage "3/5  its successes train an adapter"
-learn() { "$duomem" train "$@" --memories "$out/memories" --k 2 --batch-size 4 --held-out 0.03 --half; }
+mark=$([ "$seed" = 0 ] || echo "-seed$seed")
+learn() {
+  "$duomem" train "$@" --memories "$out/memories" --k 2 --batch-size 4 --held-out 0.03 --half --seed "$seed"
+}
 if [ -n "$small" ]; then
   learn "$out/teach/trajectories.jsonl" --out "$out/adapter"
 else
-  learn "$out/teach/trajectories.jsonl" --out "$out/first"
+  learn "$out/teach/trajectories.jsonl" --out "$out/first$mark"
   say "… and a second pass, over games in which the teacher is made to stumble"
   "$duomem" teach --teacher search --games train --stumbles 0.15 --out "$out/stumbles"
-  learn "$out/stumbles/trajectories.jsonl" --adapter "$out/first" --epochs 1 --learning-rate 0.0005 \
-    --out "$out/adapter"
+  learn "$out/stumbles/trajectories.jsonl" --adapter "$out/first$mark" --epochs 1 --learning-rate 0.0005 \
+    --out "$out/adapter$mark"
+fi
+if [ -n "$mark" ]; then
+  stage "done: the adapter of seed $seed is $out/adapter$mark"
+  exit 0
 fi
 
 if [ -z "$small" ]; then

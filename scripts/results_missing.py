@@ -5,7 +5,7 @@ from typing import Any
 
 OUT = "runs/reproduce"
 AXES = f"--adapter {OUT}/adapter --memories {OUT}/memories"
-SEEDS = "--adapter runs/seed0 --adapter runs/seed1 --adapter runs/seed2"
+SEEDS = " ".join(f"--adapter {OUT}/adapter{mark}" for mark in ("", "-seed1", "-seed2"))
 # measurement -> what it is, and its commands
 LADDER = (
     "scripts/reproduce.sh",
@@ -24,12 +24,10 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "seeds": (
         "three training seeds of `adapter` and `duomem`",
         (
-            "for seed in 0 1 2; do",
-            f"  duomem-mlx train {OUT}/teach --memories {OUT}/memories --k 2 --batch-size 4 --held-out 0.03 --half \\\n"
-            "    --seed $seed --out runs/seed$seed",
-            "done",
+            "scripts/reproduce.sh --seed 1",
+            "scripts/reproduce.sh --seed 2",
             f"duomem-mlx evaluate --games valid_seen {SEEDS} \\\n"
-            f"  --memories {OUT}/memories --arm adapter --arm duomem --batch-size 24 --out runs/seeds",
+            f"  --memories {OUT}/memories --k 2 --arm adapter --arm duomem --batch-size 24 --out runs/seeds",
             "python scripts/make_results.py seeds runs/seeds",
         ),
     ),

@@ -92,23 +92,25 @@ def plan(
     thorough: bool = False,
 ) -> Plan:
     """What is left of a run of `steps` after `done` of them. Rows of middling length are computed for the time, and, if
-    `thorough` and it can be done within a minute, the one that takes the most, for the memory."""
+    `thorough` and it can be done within a minute, the one that takes the most, with and without checkpointing, for the
+    memory."""
     batched = [means.batches(rows) for rows in steps]
     left = [batch for batches in batched[done:] for batch in batches]
     validated = (len(steps) // settings.eval_every - done // settings.eval_every + 1) if held_out else 0
-    heaviest = max((batch for batches in batched for batch in batches), key=lambda batch: batch.bytes)
+    by_weight = sorted((batch for batches in batched for batch in batches), key=lambda batch: batch.bytes)
+    heaviest = {batch.again: batch for batch in by_weight if batch.bytes}
     by_length = sorted(left or batched[-1], key=lambda batch: (batch.width, batch.rows[0].id))
     tried = by_length[len(by_length) // 2 :][: means.lanes]
     base, adapter = mx.get_active_memory(), _adapter_bytes(model)
     beside = machine.resident_bytes() - base - mx.get_cache_memory()
     with computing(model, means) as lanes:
         _, seconds = _measured(lanes, model, tried)
-        foretold = 1.0
-        if thorough and heaviest.bytes and _alone(trials, [heaviest]) <= PLAN_SECONDS:
-            foretold = _measured(lanes, model, [heaviest])[0] / heaviest.bytes
+        found = {batch.again: 1.0 for batch in by_weight}  # times what was foretold
+        if thorough and _alone(trials, heaviest.values()) <= PLAN_SECONDS:
+            found |= {again: _measured(lanes, model, [one])[0] / one.bytes for again, one in heaviest.items()}
     slowdown = seconds / max(_alone(trials, tried), 1e-9)  # at the same time, against one after the other
-    at_once = max(most_at_once(batches, means) for batches in batched)
-    peak = base + COPIES * adapter + int(foretold * at_once)
+    at_once = max(most_at_once(batches, means, found) for batches in batched)
+    peak = base + COPIES * adapter + int(at_once)
     tokens = sum(len(row.tokens) for batch in left for row in batch.rows)
     again = sum(len(row.tokens) for batch in left if batch.again for row in batch.rows)
     return Plan(
@@ -122,11 +124,12 @@ def plan(
     )
 
 
-def most_at_once(batches: Sequence[MicroBatch], means: Means) -> float:
-    """The most bytes that the micro-batches of a step take at one time, if each takes as long as what it would keep
-    without checkpointing is large; measured seconds would give another answer on a busy machine. What one takes rises
-    along its forward pass and falls along its backward pass, so the tops of two seldom meet; with checkpointing it is
-    little along the forward pass, and the same all along the backward pass."""
+def most_at_once(batches: Sequence[MicroBatch], means: Means, found: Mapping[bool, float]) -> float:
+    """The most bytes that the micro-batches of a step take at one time, `found` times what was foretold for one without
+    checkpointing and with it, if each takes as long as what it would keep without checkpointing is large; measured
+    seconds would give another answer on a busy machine. What one takes rises along its forward pass and falls along its
+    backward pass, so the tops of two seldom meet; with checkpointing it is little along the forward pass, and the same
+    all along the backward pass."""
     free = [0.0] * means.lanes  # since when
     spans: list[tuple[float, float, MicroBatch]] = []  # begin, end
 
@@ -140,7 +143,7 @@ def most_at_once(batches: Sequence[MicroBatch], means: Means) -> float:
         free[free.index(min(free))] = end = begin + _work(batch, means)
         spans.append((begin, end, batch))
     times = [begin + _forward(batch) * (end - begin) for begin, end, batch in spans]
-    return max(sum(_height(span, at) for span in running(at)) for at in times)
+    return max(sum(found[span[2].again] * _height(span, at) for span in running(at)) for at in times)
 
 
 def _sum(spans: Sequence[tuple[float, float, MicroBatch]]) -> int:

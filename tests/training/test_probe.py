@@ -118,9 +118,10 @@ def test_a_plan_counts_what_is_left(model, thorough, monkeypatch):
 
 
 def test_what_rows_take_together_follows_from_when_they_run():
-    def most(lengths, lanes, room=None, recompute=False):
+    def most(lengths, lanes, room=None, recompute=False, found=(1, 1)):
         means = Means(lanes=lanes, room=room, recompute=recompute, plain=Cost(0, 10, 0, 0), again=Cost(0, 2, 0, 0))
-        return probe.most_at_once(means.batches([row(str(i), length + 1) for i, length in enumerate(lengths)]), means)
+        batches = means.batches([row(str(i), length + 1) for i, length in enumerate(lengths)])
+        return probe.most_at_once(batches, means, dict(enumerate(found)))
 
     assert most([90, 60, 30], 1) == 900
     assert most([90, 90], 2) == pytest.approx(1800)
@@ -128,6 +129,8 @@ def test_what_rows_take_together_follows_from_when_they_run():
     assert most([90, 90, 90], 2, room=1800) == pytest.approx(1800)
     assert most([90, 60], 2) == pytest.approx(1200)  # the top of one is not that of the other
     assert most([90, 60, 30], 2, recompute=True) == 300
+    assert most([90, 60, 30], 2, recompute=True, found=(9, 1.5)) == 450
+    assert most([90, 60], 1, found=(0.5, 9)) == 450
 
 
 def test_rows_of_a_few_tokens_are_tried_as_they_are(model):
