@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from duomem_mlx.errors import DuomemError, UsageError
-from duomem_mlx.student import machine
-from duomem_mlx.training import probe
+from duomem_mlx.student import cpu, machine
+from duomem_mlx.training import forks, probe
 from duomem_mlx.training.budget import Cost, Means
 from duomem_mlx.training.lanes import computing
 from duomem_mlx.training.lora import add_lora
@@ -89,6 +89,17 @@ def test_the_budget_that_is_advised_is_enough(model):
         probe.resolve(model, ROWS, TrainSettings(ram=2**20))
     advised = str(refused.value).split("--ram ")[1].split("GB")[0]
     probe.resolve(model, ROWS, TrainSettings(ram=machine.size_in_bytes(f"{advised}GB")))
+
+
+def test_every_process_that_computes_keeps_freed_buffers_of_its_own(model, monkeypatch):
+    monkeypatch.setattr(machine, "resident_bytes", mx.get_active_memory)
+    monkeypatch.setattr(cpu, "lanes", lambda rows: 3)
+
+    def means(copies):
+        monkeypatch.setattr(forks, "possible", lambda: copies)
+        return probe._without_costs(model, TrainSettings(ram=2**31))
+
+    assert means(copies=False).room - means(copies=True).room == 2 * means(copies=True).cache > 0
 
 
 def test_more_than_the_machine_has_is_refused(model):
