@@ -162,7 +162,7 @@ def read_trajectories(path: Path) -> Iterator[Trajectory]:
                 yield from_record(record, where)
                 count += 1
     except UnicodeDecodeError:
-        raise DuomemError(f"{file} is not UTF-8 text.", _REMAKE) from None
+        raise DuomemError(f"{file} is not UTF-8 text.", "Make it again with `duomem-mlx teach`.") from None
     if not count:
         raise UsageError(f"{file} holds no trajectories.", "Make some with `duomem-mlx teach`.")
 

@@ -5,7 +5,7 @@
 #   scripts/reproduce.sh [--small | --seed N] [--out DIR]
 #
 # --small   800 games to learn from, and four arms on 24 valid_seen games: 44 minutes on two cores
-# --seed    another draw of the training, into DIR/adapter-seedN, and no games played
+# --seed    stops after training, in another draw: DIR/first-seedN, and from it DIR/adapter-seedN
 # --out     where everything goes (default runs/reproduce, with --small runs/reproduce-small)
 #
 # ALFWorld's games are taken from $ALFWORLD_DATA, else ~/.cache/alfworld.
@@ -18,9 +18,13 @@ seed=0
 out=""
 while [ $# -gt 0 ]; do
   case $1 in
+    -h | --help)
+      sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
+      exit 0
+      ;;
     --small) small=yes ;;
     --seed)
-      case ${2-} in "" | *[!0-9]*) fail "--seed needs a number after it." ;; esac
+      case ${2-} in "" | *[!0-9]* | 0?* | ??????????*) fail "--seed needs a number of one to nine digits after it." ;; esac
       seed=$2
       shift
       ;;

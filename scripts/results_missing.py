@@ -70,7 +70,8 @@ duomem-mlx evaluate --games valid_seen --arm base --arm adapter --arm duomem --o
 def missing(kept: Mapping[str, Any]) -> str:
     parts = ["## Not measured"]
     if left := absent_arms(kept):
-        parts.append(entry(f"The arms {', '.join(f'`{arm}`' for arm in left)} of the ladder", LADDER))
+        arms = "arm" if len(left) == 1 else "arms"
+        parts.append(entry(f"The {arms} {', '.join(f'`{arm}`' for arm in left)} of the ladder", LADDER))
     parts += [entry(what, commands) for name, (what, commands) in COMMANDS.items() if not there(kept, name)]
     return "\n\n".join([*parts, NEVER])
 

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from duomem_mlx.student.serve.app import Behind
     from duomem_mlx.student.serve.limits import Limits
 
-Host = Annotated[str, typer.Option("--host", metavar="NAME", help="Where to listen; others reach 127.0.0.1 not.")]
+Host = Annotated[
+    str, typer.Option("--host", metavar="NAME", help="Where to listen; 127.0.0.1 is reached from this machine alone.")
+]
 Port = Annotated[int, typer.Option("--port", min=0, max=65535, metavar="N", help="0 takes a free one.")]
 Token = Annotated[
     str | None,
@@ -55,6 +57,7 @@ Body = Annotated[int, typer.Option("--max-body", min=1, metavar="KB", help="The 
 
 OF_THE_STUDENT = ("model", "adapter", "prompt_style", "max_tokens", "context", "parallel", "ram")
 DEFAULT_PORT = 8135
+NO_NAME = "MODEL"
 
 
 def serve(
@@ -107,7 +110,7 @@ def serve(
     limits: Limits
     if upstream:
         behind, limits = _far(upstream, api_key_env, token is None), Limits()
-        name = "MODEL"
+        name = NO_NAME
     else:
         behind, limits, name = _near(environment, model, folder, prompt_style, max_tokens, context, parallel, ram)
     kept = None if record is None else Record(record, upstream or name)
@@ -187,4 +190,6 @@ def _greet(address: tuple[str, int], name: str, token_env: str | None) -> None:
         f'answer = client.chat.completions.create(model="{name}", messages=[{{"role": "user", "content": "…"}}])'
     )
     output.line("print(answer.choices[0].message.content)")
+    if name == NO_NAME:
+        output.say(f"{NO_NAME} stands for what the other server calls its model.")
     output.say("Ctrl-C stops it.")

@@ -37,7 +37,7 @@ MostAttempts = Annotated[
         "--attempts",
         min=1,
         metavar="N",
-        help="Attempts at a game, at most [default: 5 for each solution; search: 1 for one; gold: 2].",
+        help="Attempts at a game, at most [default: 5 for each solution; search without stumbles: 1 for one; gold: 2].",
     ),
 ]
 Solutions = Annotated[
@@ -50,8 +50,8 @@ Stumbles = Annotated[
         min=0,
         max=0.9,
         metavar="P",
-        help="search: share of its turns in which it does something else than it would, so that `train` learns what to "
-        "do after a mistake; of a mistake only what would have been right is trained.",
+        help="search: about the share of its turns in which it does something else than it would, so that `train` "
+        "learns what to do after a mistake; of a mistake only what would have been right is trained.",
     ),
 ]
 Width = Annotated[int, typer.Option("--batch-size", min=1, metavar="N", help="remote: games played at once.")]
@@ -147,7 +147,7 @@ def teach(
     usual = {SEARCH: 1, GOLD: GOLD_ATTEMPTS}.get(teacher) if solutions == 1 and not stumbles else None
     most = attempts or usual or ATTEMPTS * solutions
     if teacher == SEARCH:
-        teacher_of(environment, seed if most > 1 and not stumbles else None)
+        teacher_of(environment, seed if max(most, solutions) > 1 and not stumbles else None)
     elif teacher == GOLD:
         solutions_of(environment)
     rules = Rules(most, solutions)

@@ -85,9 +85,7 @@ MaxHours = Annotated[
     float | None,
     typer.Option("--max-hours", min=0, metavar="H", help="End this call by then, with a usable adapter."),
 ]
-PlanOnly = Annotated[
-    bool, typer.Option("--plan", help="Try it out for up to a minute, say hours, memory and disk, and stop.")
-]
+PlanOnly = Annotated[bool, typer.Option("--plan", help="Try some rows out, say hours, memory and disk, and stop.")]
 TrainSeed = Annotated[int | None, typer.Option("--seed", metavar="N", help="All randomness [default: 0].")]
 Begin = Annotated[
     str | None,

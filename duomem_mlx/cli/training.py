@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from duomem_mlx.training.settings import TrainSettings
 
 KINDS = {"lora": "LoRA", "dora": "DoRA"}
+TRYING = "Trying some rows out, for what they take …"
 
 
 def train_in(
@@ -47,6 +48,7 @@ def train_in(
         output.say(f"Going on after step {kept[0]} of {len(steps)}.")
         means = kept[1]
     else:
+        output.say(TRYING)
         means, trials = probe.resolve(student.model, prepared.rows(), settings)
         tell_plan(probe.plan(student.model, steps, prepared.held_out, settings, means, trials), means)
     if folder is not None:
@@ -71,6 +73,7 @@ def planned(folder: "RunFolder", student: "Student", prepared: "Prepared", setti
     from duomem_mlx.training.loop import plan_steps
 
     with_adapter(student, prepared, settings)
+    output.say(TRYING)
     if kept := checkpoint.kept(folder.path) if folder.begun else None:
         done, means = kept
         trials = probe.try_out(student.model, prepared.rows(), means)
@@ -120,7 +123,8 @@ def with_adapter(student: "Student", prepared: "Prepared", settings: "TrainSetti
     lora = adapter_config["lora_parameters"]
     weights = sum(array.size for array in trainable(student.model).values())
     kind = KINDS[adapter_config.get("fine_tune_type", "lora")]
-    output.say(f"{kind} of rank {lora['rank']} on {', '.join(lora['keys'])}: {weights / 1e6:.2f}M parameters.")
+    told = f"{weights / 1e6:.2f}M" if weights >= 10_000 else f"{weights}"
+    output.say(f"{kind} of rank {lora['rank']} on {', '.join(lora['keys'])}: {told} parameters.")
     if not logits_at(student.model)[1]:
         output.say("This kind of model computes all logits, not only those that are scored: slower, the same numbers.")
     first = prepared.epochs[0]

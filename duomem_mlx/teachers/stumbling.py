@@ -31,6 +31,7 @@ class StumblingTeacher:
         self._done: list[str] = []
 
     def begin(self, task: str, opening: str) -> None:
+        self.wanted = None
         self._random = Random(self._seed)
         self._done = []
         self._teacher.begin(task, opening)

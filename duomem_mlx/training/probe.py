@@ -37,6 +37,7 @@ class Costs:
 
 
 Trials = Mapping[bool, Costs]  # without gradient checkpointing and with it, as far as tried
+Span = tuple[float, float, MicroBatch]  # when one begins and ends
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,8 @@ def plan(
     thorough: bool = False,
 ) -> Plan:
     """What is left of a run of `steps` after `done` of them. Rows of middling length are computed for the time, and, if
-    `thorough` and it can be done within a minute, the one that takes the most, with and without checkpointing, for the
-    memory."""
+    `thorough`, for the memory the micro-batch that takes the most of those with checkpointing and of those without,
+    each if that can be done within a minute."""
     batched = [means.batches(rows) for rows in steps]
     left = [batch for batches in batched[done:] for batch in batches]
     validated = (len(steps) // settings.eval_every - done // settings.eval_every + 1) if held_out else 0
@@ -106,8 +107,9 @@ def plan(
     with computing(model, means) as lanes:
         _, seconds = _measured(lanes, model, tried)
         found = {batch.again: 1.0 for batch in by_weight}  # times what was foretold
-        if thorough and _alone(trials, heaviest.values()) <= PLAN_SECONDS:
-            found |= {again: _measured(lanes, model, [one])[0] / one.bytes for again, one in heaviest.items()}
+        for batch in heaviest.values():
+            if thorough and _alone(trials, [batch]) <= PLAN_SECONDS:
+                found[batch.again] = _measured(lanes, model, [batch])[0] / batch.bytes
     slowdown = seconds / max(_alone(trials, tried), 1e-9)  # at the same time, against one after the other
     at_once = max(most_at_once(batches, means, found) for batches in batched)
     peak = base + COPIES * adapter + int(at_once)
@@ -130,27 +132,38 @@ def most_at_once(batches: Sequence[MicroBatch], means: Means, found: Mapping[boo
     seconds would give another answer on a busy machine. What one takes rises along its forward pass and falls along its
     backward pass, so the tops of two seldom meet; with checkpointing it is little along the forward pass, and the same
     all along the backward pass."""
+    spans = _spans(batches, means)
+    # Between these times nothing turns from rising to falling.
+    tops = [begin + _forward(batch) * (end - begin) for begin, end, batch in spans]
+    ends = [end - 1e-9 * (end - begin) for begin, end, _ in spans]
+    return max(_taken(spans, at, found) for at in (*tops, *ends))
+
+
+def _spans(batches: Sequence[MicroBatch], means: Means) -> list[Span]:
+    """When each micro-batch of a step is computed, if they begin in their order, each as soon as a lane and room are
+    free."""
     free = [0.0] * means.lanes  # since when
-    spans: list[tuple[float, float, MicroBatch]] = []  # begin, end
-
-    def running(at: float) -> list[tuple[float, float, MicroBatch]]:
-        return [span for span in spans if span[0] <= at < span[1]]
-
+    spans: list[Span] = []
     for batch in batches:
         begin = min(free)
-        while means.room is not None and (now := running(begin)) and _sum(now) + batch.bytes > means.room:
+        while means.room is not None and (now := _running(spans, begin)):
+            if sum(one.bytes for _, _, one in now) + batch.bytes <= means.room:
+                break
             begin = min(end for _, end, _ in now)
         free[free.index(min(free))] = end = begin + _work(batch, means)
         spans.append((begin, end, batch))
-    times = [begin + _forward(batch) * (end - begin) for begin, end, batch in spans]
-    return max(sum(found[span[2].again] * _height(span, at) for span in running(at)) for at in times)
+    return spans
 
 
-def _sum(spans: Sequence[tuple[float, float, MicroBatch]]) -> int:
-    return sum(batch.bytes for _, _, batch in spans)
+def _running(spans: Sequence[Span], at: float) -> list[Span]:
+    return [span for span in spans if span[0] <= at < span[1]]
 
 
-def _height(span: tuple[float, float, MicroBatch], at: float) -> float:
+def _taken(spans: Sequence[Span], at: float, found: Mapping[bool, float]) -> float:
+    return sum(found[span[2].again] * _height(span, at) for span in _running(spans, at))
+
+
+def _height(span: Span, at: float) -> float:
     """Bytes that a micro-batch takes at a time between its begin and its end."""
     begin, end, batch = span
     along, forward = (at - begin) / (end - begin), _forward(batch)

@@ -53,6 +53,12 @@ def test_a_teacher_that_stumbles_says_what_it_wanted_and_is_not_taken_for_one_th
     assert "stumbles" in capsys.readouterr().err
 
 
+def test_a_teacher_that_stumbles_need_not_be_one_that_can_vary(tmp_path: Path) -> None:
+    words = ("--limit", "4", "--stumbles", "0.5", "--solutions", "2", "--out", str(tmp_path / "taught"))
+    assert teach(*words) == 0
+    assert list(read_trajectories(tmp_path / "taught"))
+
+
 def test_games_for_evaluation_are_not_offered_for_training(capsys: pytest.CaptureFixture[str]) -> None:
     assert teach("--games", "valid", "--limit", "2") == 0
     assert "duomem-mlx train" not in capsys.readouterr().err
@@ -111,6 +117,8 @@ def test_nothing_won_is_a_failure_that_says_where_to_look(capsys: pytest.Capture
         (["--plan"], "Add --teacher remote"),
         (["--temp", "0", "--max-cost", "3"], "Only a remote model knows --temp, --max-cost"),
         (["--solutions", "2", "--attempts", "3"], "knows one way only"),
+        (["--solutions", "2", "--attempts", "1"], "knows one way only"),
+        (["--attempts", "2"], "knows one way only"),
         (["--teacher", "gold", "--stumbles", "0.2"], "The teacher 'gold' is not made to stumble"),
         (["--stumbles", "1"], "--stumbles"),
         (["--teacher", "oracle"], "There is no teacher 'oracle'"),

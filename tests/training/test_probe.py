@@ -1,8 +1,11 @@
 from dataclasses import replace
+from itertools import pairwise
 
 import mlx.core as mx
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.student import cpu, machine
@@ -132,7 +135,7 @@ def test_what_rows_take_together_follows_from_when_they_run():
     def most(lengths, lanes, room=None, recompute=False, found=(1, 1)):
         means = Means(lanes=lanes, room=room, recompute=recompute, plain=Cost(0, 10, 0, 0), again=Cost(0, 2, 0, 0))
         batches = means.batches([row(str(i), length + 1) for i, length in enumerate(lengths)])
-        return probe.most_at_once(batches, means, dict(enumerate(found)))
+        return probe.most_at_once(batches, means, {False: found[0], True: found[1]})
 
     assert most([90, 60, 30], 1) == 900
     assert most([90, 90], 2) == pytest.approx(1800)
@@ -142,6 +145,55 @@ def test_what_rows_take_together_follows_from_when_they_run():
     assert most([90, 60, 30], 2, recompute=True) == 300
     assert most([90, 60, 30], 2, recompute=True, found=(9, 1.5)) == 450
     assert most([90, 60], 1, found=(0.5, 9)) == 450
+
+
+@given(
+    st.lists(st.integers(1, 1200), min_size=1, max_size=9),
+    st.integers(1, 4),
+    st.one_of(st.none(), st.integers(12_000, 40_000)),
+    st.tuples(st.floats(0.3, 2), st.floats(0.3, 2)),
+)
+@example([1191, 1045, 457, 309, 276, 105], 2, 10_000, (1.0, 1.0))
+def test_never_do_rows_take_more_together_than_the_most(widths, lanes, room, times):
+    means = Means(lanes=lanes, room=room, plain=Cost(0, 10, 0, 0), again=Cost(0, 2, 0, 0))
+    batches = means.batches([row(str(i), width + 1) for i, width in enumerate(widths)])
+    found = {False: times[0], True: times[1]}
+    most, spans = probe.most_at_once(batches, means, found), probe._spans(batches, means)
+    last = max(end for _, end, _ in spans)
+    looked = [probe._taken(spans, last * step / 500, found) for step in range(500)]
+    assert 0 < max(looked) <= most * (1 + 1e-6)
+    for (begin, _, batch), (_, _, later) in pairwise(spans):
+        assert batch.width >= later.width
+        running = [one.bytes for _, _, one in probe._running(spans, begin)]
+        assert len(running) <= lanes
+        assert len(running) == 1 or room is None or sum(running) <= room
+
+
+def test_a_thorough_plan_corrects_each_kind_of_rows_by_the_heaviest_of_its_own(model, monkeypatch):
+    long, short = ROWS[:2], ROWS[2:]
+    cost = {False: Cost(0, 2_000, 0, 0), True: Cost(0, 1_000, 0, 0)}
+    means = Means(lanes=1, room=1_000_000, plain=cost[False], again=cost[True])
+    batches = means.batches([*long, *short])
+    assert {len(batch.rows[0].tokens): batch.again for batch in batches} == {1300: True, 700: True, 200: False}
+    measured = []
+
+    def three_times_and_half(lanes, model, tried):
+        measured.extend((batch.width, batch.again) for batch in tried)
+        return sum(batch.bytes * (0.5 if batch.again else 3) for batch in tried), 1.0
+
+    def peak(seconds, thorough):
+        measured.clear()
+        trials = {again: probe.Costs(cost[again], Cost(seconds[again], 0, 0, 0)) for again in cost}
+        of = probe.plan(model, [[*long, *short]], [], TrainSettings(), means, trials, thorough=thorough)
+        return of.peak_bytes - mx.get_active_memory() - probe.COPIES * probe._adapter_bytes(model)
+
+    monkeypatch.setattr(probe, "_measured", three_times_and_half)
+    assert peak((1, 1), thorough=False) == 1_299_000
+    assert measured == [(199, False)]
+    assert peak((1, 1), thorough=True) == 3 * 398_000
+    assert sorted(measured[1:]) == [(199, False), (1299, True)]
+    assert peak((100, 1), thorough=True) == 1_299_000 / 2  # that of the others would take longer than a minute
+    assert measured[1:] == [(1299, True)]
 
 
 def test_rows_of_a_few_tokens_are_tried_as_they_are(model):

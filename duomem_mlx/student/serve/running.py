@@ -1,5 +1,6 @@
 """The server itself: a socket, the routes, and an end that leaves nobody waiting."""
 
+import os
 import socket
 from typing import Any
 
@@ -22,7 +23,8 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
-        raise DuomemError(f"{host}:{port} cannot be served on: {error.strerror}.", "Name another --port.") from None
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise DuomemError(f"{host}:{port} cannot be served on: {reason}.", "Name another --port.") from None
 
 
 def is_local(host: str) -> bool:
