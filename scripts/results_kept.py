@@ -15,7 +15,8 @@ FORMAT = 1
 def kept(folder: Path, adapter: str | None = None, memories: str | None = None) -> dict[str, Any]:
     """The summary of a finished evaluation with, by arm, the tokens a game that were read anew, read from the cache and
     said, and with the bytes of base, adapter and bank where these are here (`adapter`, `memories`: where they lie, if
-    they are not the shipped ones). Raises UsageError when it is not finished."""
+    they are not the shipped ones). Of where a model lies only its folder's name. Raises UsageError when it is not
+    finished."""
     from duomem_mlx.memory.folders import find_bank
     from duomem_mlx.paths import read_json
     from duomem_mlx.report.footprint import adapter_at_hand, bank_at_hand, footprint
@@ -36,7 +37,9 @@ def kept(folder: Path, adapter: str | None = None, memories: str | None = None) 
         bank_at_hand(run, None if memories is None else find_bank(memories)),
     )
     sizes = {name: size for name, size in asdict(there).items() if size is not None}
-    return {**summary, "env": run["env"], "footprint": sizes}
+    model = Path(summary["model"])
+    named = model.name if model.is_absolute() else summary["model"]
+    return {**summary, "model": named, "env": run["env"], "footprint": sizes}
 
 
 def tokens_a_game(found: "Results", label: str) -> dict[str, Any]:
