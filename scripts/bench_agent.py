@@ -27,7 +27,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 TOLD = (2, 5, 10, 20, 30)
 WANTED_AT = 20  # the turn that the wanted figures are of, or the last one before it that was timed
 FASTER = {"chat": 20.0, "compact-1": 8.0}  # times a full prefill, at least
-BESIDE = 1.15  # times the new tokens in a bare pass, at most
+BESIDE = 1.15  # times the new tokens in a bare pass, and alone, at most
 TOGETHER = {0: 2.5, 4: 1.5}  # by memories: times the games a minute of one at a time, at least
 
 
@@ -178,10 +178,11 @@ def wanted(found: dict[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for style, turns_of in found["turns"].items():
         turn = max((turn for turn in turns_of if int(turn) <= WANTED_AT), key=int)
-        _, _, carried, whole, _, bare = turns_of[turn]
+        _, _, carried, whole, alone, bare = turns_of[turn]
         rows += [
             (f"{style}, turn {turn}: full prefill / carried", whole / carried, "≥", FASTER[style]),
             (f"{style}, turn {turn}: carried / bare pass", carried / bare, "≤", BESIDE),
+            (f"{style}, turn {turn}: carried / new tokens alone", carried / alone, "≤", BESIDE),
         ]
     for memories, ways in found["games"].items():
         count = ways["alone"]["games"]
