@@ -57,9 +57,9 @@ class Answers(Protocol):
 class Together:
     """Rows of different length in one pass; see `ragged`. Several threads may ask at once, each for its own."""
 
-    def __init__(self, model: Any, stop: Collection[int], max_tokens: int) -> None:
-        self._rows = Rows(model)
-        self._beginnings = Beginnings(ByRows(self._rows))
+    def __init__(self, rows: Rows, stop: Collection[int], max_tokens: int) -> None:
+        self._rows = rows
+        self._beginnings = Beginnings(ByRows(rows))
         self._stop = stop
         self._most = max_tokens
 

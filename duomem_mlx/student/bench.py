@@ -18,7 +18,7 @@ from duomem_mlx.environment import Environment
 from duomem_mlx.guarded import open_game
 from duomem_mlx.student import cpu
 from duomem_mlx.student.agent import Agent
-from duomem_mlx.student.ragged import Row, Rows, can_feed
+from duomem_mlx.student.ragged import Row, Rows, fed_by_rows
 
 PREFILLS = (128, 512, 1024)  # tokens
 BATCHES = (1, 4, 16)
@@ -61,7 +61,7 @@ class Speed:
 
     def __init__(self, model: Any) -> None:
         self._model = model
-        self._rows = Rows(model) if can_feed(model) else None
+        self._rows = fed_by_rows(model)
 
     def reading(self, lengths: Iterable[int] = PREFILLS) -> Iterator[Reading]:
         """How quick it reads prompts of these lengths, one at a time."""

@@ -16,7 +16,7 @@ from duomem_mlx.prompt import CHAT, COMPACT, Example, Reply, on_one_line
 from duomem_mlx.student import cpu
 from duomem_mlx.student.answering import Answers, InRounds, Speaker, Together
 from duomem_mlx.student.decoding import ADMISSIBLE, FREE, GRAMMAR, GREEDY, Choice, Decoding
-from duomem_mlx.student.ragged import can_feed
+from duomem_mlx.student.ragged import fed_by_rows
 from duomem_mlx.student.transcript import Writer
 
 LEAVE_OUT = "Leave them out, or take another model."
@@ -102,14 +102,14 @@ def play(
     """
     settings = fitted(settings, student, writer)
     waiting = iter(entries)
-    fed = can_feed(student.model)
-    _check_aids(settings.decoding, fed, refused, commands)
+    rows = fed_by_rows(student.model)
+    _check_aids(settings.decoding, rows is not None, refused, commands)
     answers: Answers
-    model, stop, most = student.model, writer.stop_tokens, settings.max_tokens or 0
-    if fed:
-        answers, lanes_used = Together(model, stop, most), cpu.lanes(settings.width)
+    stop, most = writer.stop_tokens, settings.max_tokens or 0
+    if rows:
+        answers, lanes_used = Together(rows, stop, most), cpu.lanes(settings.width)
     else:
-        answers, lanes_used = InRounds(model, stop, most, settings.width), 1
+        answers, lanes_used = InRounds(student.model, stop, most, settings.width), 1
     advance: Callable[[Sequence[_Seat]], list[_Seat]] = answers.advance
     lanes: list[list[_Seat]] = [[] for _ in range(lanes_used)]
     running: dict[Future[list[_Seat]], int] = {}

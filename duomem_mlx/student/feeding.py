@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import mlx.core as mx
 
 from duomem_mlx.student.heads import logits_at
-from duomem_mlx.student.ragged import STEP, Row, Rows, can_feed
+from duomem_mlx.student.ragged import STEP, Row, Rows, fed_by_rows
 
 
 class Feeder(Protocol):
@@ -20,7 +20,8 @@ class Feeder(Protocol):
 
 
 def make_feeder(model: Any) -> Feeder:
-    return ByRows(Rows(model)) if can_feed(model) else OneByOne(model)
+    rows = fed_by_rows(model)
+    return ByRows(rows) if rows else OneByOne(model)
 
 
 def token_bytes(feeder: Feeder) -> int:

@@ -151,17 +151,18 @@ class Rows:
         return logits
 
 
-def can_feed(model: Any) -> bool:
-    """Whether a model can be fed so: its caches are plain ones, and on a few tokens it says the same as without."""
+def fed_by_rows(model: Any) -> Rows | None:
+    """For a model that can be fed so: its caches are plain ones, and on a few tokens it says the same as without."""
     from mlx_lm.models.cache import KVCache, make_prompt_cache
 
     if not all(type(cache) is KVCache for cache in make_prompt_cache(model)):
-        return False
+        return None
     wanted = mx.concatenate([model(mx.array([[*tokens, *tokens]]))[:, -1] for tokens in TRIED])
     try:
         fed, rows = Rows(model), [Row() for _ in TRIED]
         fed.feed(rows, TRIED)
         found = fed.logits(rows, TRIED)
-        return found.shape == wanted.shape and bool(mx.allclose(found, wanted, rtol=1e-2, atol=1e-2).item())
+        same = found.shape == wanted.shape and bool(mx.allclose(found, wanted, rtol=1e-2, atol=1e-2).item())
     except Exception:  # a model written otherwise fails in its own way
-        return False
+        return None
+    return fed if same else None

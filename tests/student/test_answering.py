@@ -6,7 +6,7 @@ import pytest
 
 from duomem_mlx.student import answering
 from duomem_mlx.student.answering import InRounds, Speaker, Together, share
-from duomem_mlx.student.ragged import can_feed
+from duomem_mlx.student.ragged import Rows, fed_by_rows
 from tests.training import made
 
 MOST = 5
@@ -33,7 +33,8 @@ def from_scratch(model: Any, tokens: list[int]) -> list[int]:
 @pytest.mark.parametrize("width", [1, 2])  # 2: as many as there are heads of keys
 def test_starts_that_share_a_beginning_say_the_same_as_alone(family: str, width: int) -> None:
     model = made.model(family)
-    answers: Any = Together(model, (), MOST) if can_feed(model) else InRounds(model, (), MOST, width)
+    rows = fed_by_rows(model)
+    answers: Any = Together(rows, (), MOST) if rows else InRounds(model, (), MOST, width)
     groups = [STARTS[at : at + width] for at in range(0, len(STARTS), width)]
     found = [answer for group in groups for answer in said(answers, [Speaker(pending=[*start]) for start in group])]
     assert found == [from_scratch(model, start) for start in STARTS]
@@ -42,7 +43,7 @@ def test_starts_that_share_a_beginning_say_the_same_as_alone(family: str, width:
 def test_a_start_longer_than_a_pass_takes_several(monkeypatch: pytest.MonkeyPatch) -> None:
     model = made.model()
     monkeypatch.setattr(answering, "PASS_TOKENS", 20)
-    together = Together(model, (), MOST)
+    together = Together(Rows(model), (), MOST)
     passes: list[int] = []
     monkeypatch.setattr(together, "_said", noting(together._said, passes))
     starts = [start[:50] for start in ([*range(90)], [*range(40, 130)])]  # nothing in common

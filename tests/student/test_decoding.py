@@ -125,7 +125,7 @@ def test_what_replaced_an_answer_is_what_a_fresh_cache_says_too(student):
 @pytest.mark.parametrize("way", ["by rows", "in rounds"])
 def test_sampling_follows_the_seed_and_nothing_else(student, way, monkeypatch):
     if way == "in rounds":
-        monkeypatch.setattr(episodes, "can_feed", lambda model: False)
+        monkeypatch.setattr(episodes, "fed_by_rows", lambda model: None)
     warm = Decoding(temp=1.5, seed=3)
     found = said(played(student, warm))
     assert found == said(played(student, warm, width=1))
@@ -163,7 +163,7 @@ def test_an_aid_that_cannot_be_had_is_told(student, monkeypatch):
         start(Decoding(actions=ADMISSIBLE))
     with pytest.raises(UsageError, match="which actions were refused"):
         start(Decoding(avoid_refused=True))
-    monkeypatch.setattr(episodes, "can_feed", lambda model: False)
+    monkeypatch.setattr(episodes, "fed_by_rows", lambda model: None)
     with pytest.raises(UsageError, match="cannot be gone back in"):
         start(Decoding(avoid_refused=True), lambda told: False)
 

@@ -107,7 +107,7 @@ def test_every_family_says_the_same(family: str, width: int, monkeypatch: pytest
 
 @pytest.mark.parametrize("family", ["qwen3", "granite (scaled)"])
 def test_turns_in_rounds_say_the_same(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(episodes, "can_feed", lambda model: False)
+    monkeypatch.setattr(episodes, "fed_by_rows", lambda model: None)
     other = tiny.TinyStudent(made.model(family), tiny.tokenizer())
     assert says_the_same(other, make_writer(other.tokenizer, prompt.COMPACT, "Act."), SETTINGS)
 

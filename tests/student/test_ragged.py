@@ -6,7 +6,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from duomem_mlx.student.ragged import STEP, Row, Rows, can_feed
+from duomem_mlx.student.ragged import STEP, Row, Rows, fed_by_rows
 from tests.training import made
 
 FED = [name for name in made.FAMILIES if not name.startswith("gemma")]  # whose windows slide or scores are capped
@@ -18,7 +18,7 @@ def tokens(seed, count):
 
 @pytest.mark.parametrize("family", made.FAMILIES)
 def test_which_models_are_fed_so(family):
-    assert can_feed(made.model(family)) == (family in FED)
+    assert (fed_by_rows(made.model(family)) is not None) == (family in FED)
 
 
 def test_a_model_with_other_caches_is_not():
@@ -26,7 +26,7 @@ def test_a_model_with_other_caches_is_not():
     from mlx_lm.models.cache import RotatingKVCache
 
     model.make_cache = lambda: [RotatingKVCache(64) for _ in model.layers]
-    assert not can_feed(model)
+    assert fed_by_rows(model) is None
 
 
 @pytest.mark.parametrize("family", FED)

@@ -14,7 +14,7 @@ from mlx import nn
 
 from duomem_mlx import prompt
 from duomem_mlx.prompt import Example
-from duomem_mlx.student import answering, episodes
+from duomem_mlx.student import episodes
 from duomem_mlx.student.episodes import Entry, PlaySettings, play
 from duomem_mlx.student.models import Student
 from duomem_mlx.student.transcript import make_writer
@@ -117,12 +117,10 @@ def agree(tokenizer: Any, style: str, one: Trajectory, way: str, patch: pytest.M
     )
     model: Any = None
     if way == "in rounds":
-        patch.setattr(episodes, "can_feed", lambda model: False)
+        patch.setattr(episodes, "fed_by_rows", lambda model: None)
         model = Parrot(tokens, max(tokens) + 1)
     else:
-        patch.setattr(episodes, "can_feed", lambda model: True)
-        patch.setattr("duomem_mlx.student.ragged.Rows.__init__", lambda self, model: None)
-        patch.setattr(answering, "Rows", lambda model: Fed(tokens))
+        patch.setattr(episodes, "fed_by_rows", lambda model: Fed(tokens))
     chosen = PlaySettings(max_steps=99, max_tokens=999, max_context_tokens=99999, width=1)
     student = tiny.TinyStudent(model, tokenizer)
     turns = list(play(student, writer, [Entry("g", Told(one), shown)], chosen))
