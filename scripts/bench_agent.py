@@ -3,9 +3,9 @@ time, with the default student on real games.
 
 Turns: the same conversation, 30 actions long, in both prompt styles. At each turn are timed the new tokens with the
 cache carried along, the whole history from nothing (as loops do that prompt anew every turn; by the same quick path, so
-that only the carrying differs), the new tokens alone, with nothing before them to attend to, and "bare": the new tokens
-in one pass of the model on mlx-lm's own cache, which holds the history: what no loop can do without. Medians over the
-games.
+that only the carrying differs), the new tokens in a "bare" pass of the model on mlx-lm's own cache, which holds the history:
+what no loop can do without; and the new tokens alone, with nothing before them, which shows what share of a turn the
+attention to the history is. Medians over the games.
 
 Games: all of them played through, once one after the other with all threads in a product, as `run` does it, once
 together with a thread a game, as `evaluate` does it; without memories and with four. The same tokens are said.
@@ -27,7 +27,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 TOLD = (2, 5, 10, 20, 30)
 WANTED_AT = 20  # the turn that the wanted figures are of, or the last one before it that was timed
 FASTER = {"chat": 20.0, "compact-1": 8.0}  # times a full prefill, at least
-BESIDE = 1.15  # times the new tokens in a bare pass, and alone, at most
+BESIDE = 1.15  # times the new tokens in a bare pass, at most
 TOGETHER = {0: 2.5, 4: 1.5}  # by memories: times the games a minute of one at a time, at least
 
 
@@ -178,11 +178,10 @@ def wanted(found: dict[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for style, turns_of in found["turns"].items():
         turn = max((turn for turn in turns_of if int(turn) <= WANTED_AT), key=int)
-        _, _, carried, whole, alone, bare = turns_of[turn]
+        _, _, carried, whole, _, bare = turns_of[turn]
         rows += [
             (f"{style}, turn {turn}: full prefill / carried", whole / carried, "≥", FASTER[style]),
             (f"{style}, turn {turn}: carried / bare pass", carried / bare, "≤", BESIDE),
-            (f"{style}, turn {turn}: carried / new tokens alone", carried / alone, "≤", BESIDE),
         ]
     for memories, ways in found["games"].items():
         count = ways["alone"]["games"]
@@ -195,14 +194,14 @@ def wanted(found: dict[str, Any]) -> list[dict[str, Any]]:
 
 def table(found: dict[str, Any]) -> str:
     lines = [
-        f"{'style, turn':16} {'tokens':>7} {'new':>5} {'carried':>9} {'whole':>9} {'ratio':>7} {'new alone':>10} ratio"
-        f" {'bare':>9} ratio"
+        f"{'style, turn':16} {'tokens':>7} {'new':>5} {'carried':>9} {'whole':>9} {'ratio':>7} {'bare':>9} ratio"
+        f" {'new alone':>10} ratio"
     ]
     for style, turns_of in found["turns"].items():
         for turn, (length, new, carried, whole, alone, bare) in turns_of.items():
             lines.append(
                 f"{style:11} {turn:4} {length:7.0f} {new:5.0f} {carried:8.3f}s {whole:8.3f}s {whole / carried:6.1f}×"
-                f" {alone:9.3f}s {carried / alone:5.2f} {bare:8.3f}s {carried / bare:5.2f}"
+                f" {bare:8.3f}s {carried / bare:5.2f} {alone:9.3f}s {carried / alone:5.2f}"
             )
     lines.append(f"\n{'memories':16} {'alone':>14} {'together':>14} {'ratio':>7}  same actions")
     for memories, ways in found["games"].items():
