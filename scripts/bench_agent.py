@@ -3,9 +3,9 @@ time, with the default student on real games.
 
 Turns: the same conversation, 30 actions long, in both prompt styles. At each turn are timed the new tokens with the
 cache carried along, the whole history from nothing (as loops do that prompt anew every turn; by the same quick path, so
-that only the carrying differs), the new tokens in a "bare" pass of the model on mlx-lm's own cache, which holds the history:
-what no loop can do without; and the new tokens alone, with nothing before them, which shows what share of a turn the
-attention to the history is. Medians over the games.
+that only the carrying differs), the new tokens in a "bare" pass of the model on mlx-lm's own cache, which holds the
+history: what no loop can do without; and the new tokens alone, with nothing before them, which shows what share of a
+turn the attention to the history is. Medians over the games.
 
 Games: all of them played through, once one after the other with all threads in a product, as `run` does it, once
 together with a thread a game, as `evaluate` does it; without memories and with four. The same tokens are said.
