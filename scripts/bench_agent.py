@@ -8,7 +8,7 @@ history: what no loop can do without; and the new tokens alone, with nothing bef
 turn the attention to the history is. Medians over the games.
 
 Games: all of them played through, once one after the other with all threads in a product, as `run` does it, once
-together with a thread a game, as `evaluate` does it; without memories and with four. The same tokens are said.
+together with a thread a game, as `evaluate` does it; without memories and with four. The same actions are said.
 
 Below the figures stand those that are wanted, at turn 20, or the last one before it that was timed, and of all the
 games; exit status 1 where one is missed.
@@ -186,6 +186,7 @@ def wanted(found: dict[str, Any]) -> list[dict[str, Any]]:
     for memories, ways in found["games"].items():
         count = ways["alone"]["games"]
         rows.append((f"{count} games, {memories} memories: together / alone", ways["ratio"], "≥", TOGETHER[memories]))
+        rows.append((f"{count} games, {memories} memories: all said the same", float(ways["same"]), "≥", 1.0))
     return [
         {"what": what, "found": is_, "bar": f"{way} {bar:g}", "holds": is_ >= bar if way == "≥" else is_ <= bar}
         for what, is_, way, bar in rows

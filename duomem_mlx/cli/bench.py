@@ -63,9 +63,11 @@ def bench(
     tasks = ordered(environment, games or many_games(environment), limit) if limit else []
     folder = wiring.adapter_path(adapter, model, environment)
     k = usual_k(folder) if k is None else k
-    bank = wiring.open_bank(memories, environment, model) if k and tasks else None
+    bank = wiring.open_bank(memories, environment, model) if k else None
     world = {**wiring.world_named(env), "--games-dir": games_dir, "--games": games}
-    colds = cold_calls(world, model, adapter, memories, prompt_style, allow_side_effects) if cold_start else {}
+    colds: dict[str, list[str]] = {}
+    if cold_start:
+        colds = cold_calls(world, model, adapter, memories if k else wiring.NONE, k, prompt_style, allow_side_effects)
     total = len(colds) + len(measure.PREFILLS) + len(measure.BATCHES) + len(tasks)
     done = 0
 
@@ -136,6 +138,7 @@ def cold_calls(
     model: str | None,
     adapter: str | None,
     memories: str | None,
+    k: int,
     prompt_style: str | None,
     allow_side_effects: bool = False,
 ) -> dict[str, list[str]]:
@@ -145,7 +148,7 @@ def cold_calls(
     words += [word for name, value in named.items() if value is not None for word in (name, str(value))]
     calls = {"without memories": [*words, "--memories", wiring.NONE]}
     if memories != wiring.NONE:
-        calls["with memories"] = [*words, *(["--memories", memories] if memories else [])]
+        calls["with memories"] = [*words, "-k", str(k), *(["--memories", memories] if memories else [])]
     return calls
 
 

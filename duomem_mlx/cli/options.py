@@ -77,7 +77,7 @@ K = Annotated[
 MaxSteps = Annotated[
     int | None, typer.Option("--max-steps", min=1, metavar="N", help="Actions a game [default: the world's, else 30].")
 ]
-Seed = Annotated[int, typer.Option("--seed", metavar="N", help="All randomness.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="All randomness.")]
 Out = Annotated[
     Path | None, typer.Option("--out", metavar="PATH", help="Where it writes [default: runs/COMMAND-hash].")
 ]

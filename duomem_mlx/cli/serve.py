@@ -120,7 +120,7 @@ def serve(
     if not is_local(host) and token is None:
         output.say(f"Careful: whoever reaches {host} may ask; --token-env makes clients show a token.")
     _greet(sock.getsockname(), name, token_env)
-    Server(desk, local_only=is_local(host)).serve_on(sock)
+    Server(desk, host).serve_on(sock)
 
 
 def _far(url: str, key_variable: str | None, passes_keys: bool) -> "Behind":

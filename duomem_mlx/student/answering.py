@@ -78,7 +78,7 @@ class Together:
                     continue
                 speaker.answer.append(token)
                 speaker.pending = [token]
-                if token in self._stop or len(speaker.answer) == self._most:
+                if self._stands(speaker):
                     finished.extend(self._whole(speaker))
         return finished
 
@@ -101,9 +101,12 @@ class Together:
             speaker.cache[0].trim(len(speaker.answer) - len(begun))
             speaker.taken_back += len(speaker.answer) - len(begun) + 1
             speaker.answer, speaker.pending = begun, begun[-1:]
-            if begun[-1] not in self._stop:
+            if not self._stands(speaker):
                 return []
         return [speaker]
+
+    def _stands(self, speaker: Speaker) -> bool:
+        return speaker.answer[-1] in self._stop or len(speaker.answer) >= self._most
 
 
 def share(speakers: Sequence[_Fed], room: int) -> tuple[list[_Fed], list[list[int]]]:

@@ -16,6 +16,7 @@ from duomem_mlx.errors import UsageError
 
 FREE, GRAMMAR, ADMISSIBLE = "free", "grammar", "admissible"
 ACTIONS = (FREE, GRAMMAR, ADMISSIBLE)
+COLDEST = 1e-6  # a temperature; a float32 divided by less is infinite or nothing
 MOST_TRIES = 3  # other answers in the place of one that was just refused
 
 
@@ -86,7 +87,8 @@ class Choice:
         logits = logits.astype(mx.float32)
         if self.decoding.temp > 0:
             key = mx.random.key(int(np.random.SeedSequence([self.decoding.seed, *self.place, at]).generate_state(1)[0]))
-            drawn: Any = mx.random.categorical(_nucleus(logits, self.decoding) / self.decoding.temp, key=key).item()
+            scores = cooled(_nucleus(logits, self.decoding), self.decoding.temp)
+            drawn: Any = mx.random.categorical(scores, key=key).item()
             chosen = int(drawn)
         else:
             chosen = _most_likely(logits)
@@ -96,6 +98,11 @@ class Choice:
             margin: Any = (logits[chosen] - logits[second]).item()
             self.margins.append((float(margin), second))
         return chosen
+
+
+def cooled(scores: mx.array, temp: float) -> mx.array:
+    """Scores [vocabulary] over a temperature above 0; however small it is, the best one stays."""
+    return (scores - scores.max()) / max(temp, COLDEST)
 
 
 def _most_likely(logits: mx.array) -> int:

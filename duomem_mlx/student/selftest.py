@@ -13,7 +13,7 @@ from duomem_mlx.student.episodes import Entry, PlaySettings, play
 from duomem_mlx.student.transcript import Writer
 
 TOKENS = 64
-STEPS, ANSWER = 2, 8  # actions a game, tokens an answer: enough to leave and to join
+STEPS, ANSWER = 2, 8  # actions a game, tokens an answer: enough to go on from a carried cache
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,10 @@ def compared(one: mx.array, other: mx.array) -> Beside:
 def together_beside_alone(
     student: Any, writer: Writer, environment: Environment, tasks: Sequence[str]
 ) -> tuple[int, int]:
-    """Answers that were the same when games were played together and alone, and all answers. Raises as `play`."""
-    alone, together = (_answers(student, writer, environment, tasks, width) for width in (1, len(tasks)))
+    """Answers that were the same when games were played together and alone, and all answers; together, the last game
+    joins when another has left. Raises as `play`."""
+    widths = 1, max(2, len(tasks) - 1)
+    alone, together = (_answers(student, writer, environment, tasks, width) for width in widths)
     return sum(alone.get(place) == said for place, said in together.items()), max(len(alone), len(together))
 
 

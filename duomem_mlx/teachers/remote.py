@@ -70,7 +70,7 @@ def key_from(variable: str | None, option: str = "--api-key-env") -> str | None:
         # Not repeated: it may be the key itself that was given by mistake.
         raise UsageError(
             f"The environment variable that {option} names is not set.",
-            "Put the key into a variable, such as `export TEACHER_KEY=…`, and give the variable's name.",
+            "Put the key into a variable, such as `export MY_KEY=…`, and give the variable's name.",
         )
     if not (key.isascii() and key.isprintable()):
         raise UsageError(f"What is in the variable of {option} is no key: it holds signs that no key has.")

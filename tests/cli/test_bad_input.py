@@ -42,6 +42,12 @@ def test_wrong_words_for_run(call, words: list[str], status: int, said: str) -> 
     assert len(err.strip().splitlines()) <= 2
 
 
+@pytest.mark.parametrize("command", ["run", "evaluate"])
+def test_a_seed_below_nothing_is_refused(call, command: str) -> None:
+    status, _, err = call(command, "--games", GENERATED, "--seed", "-1", "--temp", "1")
+    assert (status, "'--seed'" in err) == (2, True), err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

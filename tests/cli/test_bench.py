@@ -71,10 +71,10 @@ def test_a_model_that_is_not_there_and_a_start_that_fails_are_told(
 
 
 def test_the_cold_calls_are_those_of_a_user() -> None:
-    assert bench.cold_calls({}, None, None, "none", None).keys() == {"without memories"}
-    calls = bench.cold_calls({"--env": None, "--games": "embedded"}, "m", "a", "b", None)
+    assert bench.cold_calls({}, None, None, "none", 4, None).keys() == {"without memories"}
+    calls = bench.cold_calls({"--env": None, "--games": "embedded"}, "m", "a", "b", 3, None)
     shared = ["run", "--json", "--max-steps", "1", "--games", "embedded", "--model", "m", "--adapter", "a"]
     assert calls == {
         "without memories": [*shared, "--memories", "none"],
-        "with memories": [*shared, "--memories", "b"],
+        "with memories": [*shared, "-k", "3", "--memories", "b"],
     }

@@ -1,8 +1,10 @@
 """`serve` as a person starts and stops it."""
 
+import errno
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +15,8 @@ import openai
 import pytest
 
 from duomem_mlx.cli import main
+from duomem_mlx.errors import DuomemError
+from duomem_mlx.student.serve.running import listen
 
 from ..loopback import need_loopback
 from ..student.test_models import save_base
@@ -81,6 +85,7 @@ def test_it_stands_in_front_of_another_server() -> None:
         (["--api-key-env", "KEY"], 2, "--api-key-env is for --upstream"),
         (["--token-env", "NO_SUCH"], 2, "that --token-env names is not set"),
         (["--host", "no.such.host"], 2, "no host 'no.such.host'"),
+        (["--host", "a..b"], 2, "no host 'a..b'"),
         (["--model", "gone"], 2, "no model gone"),
         (["--ram", "much"], 2, "'much' is no size"),
         (["--max-body", "0"], 2, "--max-body"),
@@ -94,6 +99,16 @@ def test_words_that_are_off(
     err = capsys.readouterr().err
     assert said in err
     assert "Traceback" not in err
+
+
+def test_a_host_that_is_not_this_machines_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: object, **__: object) -> None:
+        raise OSError(errno.EADDRNOTAVAIL, "no")
+
+    monkeypatch.setattr(socket, "create_server", refuses)
+    with pytest.raises(DuomemError, match=r"127\.0\.0\.1:0 cannot be served on") as refused:
+        listen("127.0.0.1", 0)
+    assert "--host" in refused.value.fix
 
 
 def test_a_port_that_is_taken_is_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from duomem_mlx.student import answering
 from duomem_mlx.student.answering import InRounds, Speaker, Together, share
+from duomem_mlx.student.decoding import Choice, Decoding
 from duomem_mlx.student.ragged import Rows, fed_by_rows
 from tests.training import made
 
@@ -52,6 +53,20 @@ def test_a_start_longer_than_a_pass_takes_several(monkeypatch: pytest.MonkeyPatc
     ]
     assert max(passes) == 20
     assert len(passes) > MOST
+
+
+@pytest.mark.parametrize("most", [1, 2, MOST])
+def test_an_answer_in_the_place_of_one_that_was_cut_is_cut_too(most: int) -> None:
+    together = Together(Rows(made.model()), (), most)
+    speakers = [
+        Speaker(
+            pending=[*start],
+            choice=Choice(Decoding(avoid_refused=True), (0, place), refused=lambda answer: True),
+        )
+        for place, start in enumerate(STARTS * 5)
+    ]
+    assert [len(answer) for answer in said(together, speakers)] == [most] * len(speakers)
+    assert all(speaker.choice is not None and speaker.choice.tries for speaker in speakers)
 
 
 def noting(feed: Any, passes: list[int]) -> Any:

@@ -14,6 +14,7 @@ from duomem_mlx.errors import UsageError
 from duomem_mlx.student import episodes
 from duomem_mlx.student.decoding import ADMISSIBLE, GRAMMAR, Choice, Decoding
 from duomem_mlx.student.episodes import Entry, PlaySettings, Turn, play
+from duomem_mlx.student.serve.drawing import Draw
 from duomem_mlx.student.transcript import make_writer
 from duomem_mlx.student.transcript import make_writer as make_writer_of
 
@@ -140,6 +141,13 @@ def test_sampled_tokens_have_the_probabilities_they_should():
     assert np.bincount(drawn, minlength=4) / 3000 == pytest.approx(wanted / wanted.sum(), abs=0.03)
     few = {Choice(Decoding(temp=1, top_p=0.6, seed=seed), (1, 2)).next([], scores) for seed in range(200)}
     assert few == {0}
+
+
+@pytest.mark.parametrize("temp", [1e-300, 1e-40, 1e-9])
+def test_however_cold_it_is_the_best_token_stays(temp):
+    scores = mx.array([-3.0, 41.5, 41.4, 0.0])
+    assert Choice(Decoding(temp=temp), (1, 2)).next([], scores) == 1
+    assert Draw(temp, None, 0)(scores).item() == Draw(temp, 0.9, 0)(scores).item() == 1
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ class Answer:
     """What the first choice says, whole or in pieces. What is not of OpenAI's form says nothing."""
 
     def __init__(self, whole: Mapping[str, Any] | None = None, part: str = "message") -> None:
+        self.heard = False  # whether it had the form of an answer at all
         self._text = ""
         self._calls: dict[int, dict[str, str]] = {}  # by their place
         if whole is not None:
@@ -20,6 +21,7 @@ class Answer:
             text, calls = said.get("content"), said.get("tool_calls")
         except (KeyError, IndexError, TypeError, AttributeError):
             return
+        self.heard = True
         self._text += text if isinstance(text, str) else ""
         for place, call in enumerate(calls if isinstance(calls, list) else ()):
             self._add_call(call, place)

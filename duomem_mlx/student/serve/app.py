@@ -100,8 +100,9 @@ class Desk:
         self._check(request)
         body = read_body(await self._body(request))
         messages = body["messages"]
+        task = task_of(request)
         try:
-            hits = await self._read(self.recall, task_of(request), first_said(messages))
+            hits = await self._read(self.recall, task, first_said(messages))
         except DuomemError as error:
             self.warn(f"No memories for a request: {error}")
             raise ApiError(500, str(error)) from None
@@ -111,7 +112,7 @@ class Desk:
             if self.record is None:
                 return
             try:
-                await self._read(self.record.add, messages, answer, memories, body.get("tools") or ())
+                await self._read(self.record.add, messages, answer, memories, body.get("tools") or (), task)
             except DuomemError as error:  # whoever asked gets the answer all the same
                 self.warn(f"A conversation was not kept: {error}")
 
@@ -143,9 +144,9 @@ class Desk:
         return await asyncio.get_running_loop().run_in_executor(self._reader, function, *given)
 
 
-def make_app(desk: Desk, local_only: bool = True) -> Starlette:
-    """`local_only`: requests that name another host are refused, such as those of a web page that had its own name
-    point to this machine."""
+def make_app(desk: Desk, hosts: Sequence[str] | None = LOCAL_HOSTS) -> Starlette:
+    """`hosts`: requests that name another one are refused, such as those of a web page that had its own name point to
+    this machine. None: any may be named."""
 
     return Starlette(
         routes=[
@@ -153,7 +154,7 @@ def make_app(desk: Desk, local_only: bool = True) -> Starlette:
             Route("/v1/models", desk.models),
             Route("/v1/chat/completions", desk.chat, methods=["POST"]),
         ],
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(LOCAL_HOSTS) if local_only else ["*"])],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts or ["*"])],
         exception_handlers={ApiError: _refuse, HTTPException: _refuse_http},
     )
 

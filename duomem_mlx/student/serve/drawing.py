@@ -5,6 +5,8 @@ from typing import Any
 
 import mlx.core as mx
 
+from duomem_mlx.student.decoding import cooled
+
 
 class Draw:
     """Draws for one answer; the same seed draws the same, whoever else is answered in the same pass."""
@@ -23,7 +25,7 @@ class Draw:
         scores = scores - mx.logsumexp(scores, axis=-1)
         if self._top_p is not None and self._top_p < 1:
             scores = apply_top_p(scores[None], self._top_p)[0]
-        return mx.random.categorical(scores / self._temperature, key=now)
+        return mx.random.categorical(cooled(scores, self._temperature), key=now)
 
 
 def next_tokens(logits: mx.array, draws: Sequence[Draw | None]) -> list[int]:

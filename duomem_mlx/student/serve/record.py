@@ -70,9 +70,10 @@ class Record:
         answer: Message,
         memories: Sequence[str],
         tools: Sequence[Mapping[str, Any]] = (),
+        task: str | None = None,
     ) -> Path:
-        """Keep an answer with all that was said before it, whole or not at all. Raises DuomemError when the disk
-        refuses."""
+        """Keep an answer with all that was said before it, whole or not at all; `task` is what the client says that it
+        is, where the first message does not tell. Raises DuomemError when the disk refuses."""
         said = [_kept(message) for message in messages]
         path = self._continued(said)
         before = _line_in(path) if path else None
@@ -81,7 +82,7 @@ class Record:
         else:
             said = _with_answers(said, before["messages"])
         said.append(_kept(answer))
-        task = task_told(first_said(messages))
+        task = task or (before or {}).get("task") or task_told(first_said(messages))
         line = {
             "id": path.stem,
             **({"task": task} if task else {}),

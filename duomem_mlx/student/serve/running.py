@@ -1,5 +1,6 @@
 """The server itself: a socket, the routes, and an end that leaves nobody waiting."""
 
+import errno
 import os
 import socket
 from typing import Any
@@ -18,13 +19,15 @@ def listen(host: str, port: int) -> socket.socket:
     DuomemError for a port that is taken."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-    except OSError as error:
-        raise UsageError(f"There is no host {host!r} to serve on: {error.strerror}.", "Try 127.0.0.1.") from None
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "that is no name of a host"
+        raise UsageError(f"There is no host {host!r} to serve on: {reason}.", "Try 127.0.0.1.") from None
     try:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
-        raise DuomemError(f"{host}:{port} cannot be served on: {reason}.", "Name another --port.") from None
+        other = "--host, one of this machine's" if error.errno == errno.EADDRNOTAVAIL else "--port"
+        raise DuomemError(f"{host}:{port} cannot be served on: {reason}.", f"Name another {other}.") from None
 
 
 def is_local(host: str) -> bool:
@@ -33,12 +36,12 @@ def is_local(host: str) -> bool:
 
 
 class Server(uvicorn.Server):
-    """Serves until it is told to stop, by Ctrl-C or `should_exit`; who is still answered is then told so."""
+    """Serves on `host` until it is told to stop, by Ctrl-C or `should_exit`; who is still answered is then told so."""
 
-    def __init__(self, desk: Desk, local_only: bool = True) -> None:
+    def __init__(self, desk: Desk, host: str = LOCAL_HOSTS[0]) -> None:
         super().__init__(
             uvicorn.Config(
-                make_app(desk, local_only),
+                make_app(desk, (*LOCAL_HOSTS, host) if is_local(host) else None),
                 log_level="error",
                 access_log=False,
                 lifespan="off",

@@ -45,7 +45,7 @@ class Upstream:
         data = await unless_gone(asked.request, _whole(reply))
         if reply.status_code == 200 and isinstance(answer := _json(data), dict):
             data = json.dumps({**answer, **told(asked.memories)}, ensure_ascii=False).encode()
-            await asked.finish(Answer(answer, "message").message)
+            await _finish(asked, Answer(answer, "message"))
         return _passed_back(reply, data, asked.headers)
 
     async def _sent(self, request: Request, method: str, path: str, body: Any = None) -> httpx2.Response:
@@ -57,6 +57,11 @@ class Upstream:
             return await self._client.send(wanted, stream=True)
         except httpx2.HTTPError as error:
             raise _silent(error) from None
+
+
+async def _finish(asked: Asked, answer: Answer) -> None:
+    if answer.heard:
+        await asked.finish(answer.message)
 
 
 async def _whole(reply: httpx2.Response) -> bytes:
@@ -81,7 +86,7 @@ async def _events(asked: Asked, reply: httpx2.Response) -> AsyncIterator[bytes]:
                 if not choices or any(isinstance(c, dict) and c.get("finish_reason") for c in choices):
                     line = f"data: {json.dumps({**chunk, **told(asked.memories)})}\n".encode()
             elif data == b"[DONE]":
-                await asked.finish(answer.message)
+                await _finish(asked, answer)
             yield line
     except httpx2.HTTPError as error:
         yield event(_silent(error).body)
@@ -101,7 +106,7 @@ async def _lines(reply: httpx2.Response) -> AsyncIterator[bytes]:
 
 
 def _silent(error: Exception) -> ApiError:
-    said = " ".join(str(error).split()) or type(error).__name__
+    said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     return ApiError(502, f"The server behind this one gave no answer: {said}.")
 
 

@@ -24,7 +24,7 @@ from duomem_mlx.student.serve.limits import Limits
 from duomem_mlx.student.serve.prompts import Prompts
 from duomem_mlx.student.serve.shapes import ApiError, ChatRequest, Usage, gone
 from duomem_mlx.student.serve.voice import Voice
-from duomem_mlx.tools.calls import Message
+from duomem_mlx.tools.calls import Message, text_of
 from duomem_mlx.tools.offered import Offered
 
 PASS_TOKENS = 512  # between two looks at who came and who went
@@ -109,6 +109,7 @@ class Worker:
 
     def __post_init__(self) -> None:
         self.kept = Kept(self.limits.kept, self.limits.kept_bytes)
+        self._widest = max(map(len, self.tokenizer.get_vocab()))  # characters of a token
         self._thread = threading.Thread(target=self._run, name="student", daemon=True)
         self._thread.start()
 
@@ -207,17 +208,14 @@ class Worker:
 
     def _seat(self, job: Job) -> _Seat:
         asked = job.request
+        characters = sum(len(text_of(message)) for message in job.messages)
+        if characters > self.limits.context_tokens * self._widest:  # everybody would wait while it is tokenized
+            raise self._too_long(f"{characters} characters")
         tokens = self.prompts.tokens(job.messages, job.examples, job.offered)
         opening = self.prompts.opening(job.messages, job.offered)
         room = self.limits.context_tokens - len(tokens)
         if room <= len(opening):
-            raise ApiError(
-                400,
-                f"The messages are {len(tokens)} tokens, and the context holds {self.limits.context_tokens} with the "
-                "answer.",
-                code="context_length_exceeded",
-                param="messages",
-            )
+            raise self._too_long(f"{len(tokens)} tokens")
         cache, cached = self.kept.find(tokens)
         draw = None
         if asked.temperature:
@@ -237,6 +235,10 @@ class Worker:
             opening="".join(voice.add(token) for token in opening),
             said=len(opening),
         )
+
+    def _too_long(self, what: str) -> ApiError:
+        said = f"The messages are {what}, and the context holds {self.limits.context_tokens} tokens with the answer."
+        return ApiError(400, said, code="context_length_exceeded", param="messages")
 
     def _pass(self, seats: list[_Seat]) -> None:
         """One pass of the model; whoever is done with it has left `seats`."""

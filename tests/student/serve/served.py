@@ -89,12 +89,13 @@ def serving(
     k: int = 2,
     record: Record | None = None,
     token: str | None = None,
+    host: str = "127.0.0.1",
 ) -> Iterator[str]:
-    """The base URL, as far as before /chat/completions."""
+    """`host`: the name it is told it has. The base URL, as far as before /chat/completions."""
     need_loopback()
     sock = listen("127.0.0.1", 0)
     url = f"http://127.0.0.1:{sock.getsockname()[1]}/v1"
-    server = Server(Desk(behind, limits, Recall(bank, k), record, token, lambda line: None))
+    server = Server(Desk(behind, limits, Recall(bank, k), record, token, lambda line: None), host)
     thread = threading.Thread(target=server.serve_on, args=(sock,))
     thread.start()
     try:

@@ -216,6 +216,11 @@ def test_messages_past_the_context_are_refused_and_answers_end_at_it() -> None:
         with pytest.raises(openai.BadRequestError, match="the context holds 100") as refused:
             ask(url, [{"role": "user", "content": "x" * 100}])
         assert refused.value.code == "context_length_exceeded"
+        with pytest.raises(
+            openai.BadRequestError, match="are 1000000 characters, and the context holds 100"
+        ) as refused:
+            ask(url, [{"role": "user", "content": "x" * 500_000}] * 2)
+        assert refused.value.code == "context_length_exceeded"
         talk = [{"role": "user", "content": "x" * 30}]
         answer = ask(url, talk)
         assert answer.choices[0].message.content == made.greedy(talk, 100 - answer.usage.prompt_tokens)
@@ -241,6 +246,13 @@ def test_bodies_that_are_off_get_a_sentence() -> None:
         assert get(url, "/health", {"Host": "evil.example"})[0] == 400
         assert made.worker.busy == 0
         assert ask(url, max_tokens=1).usage.completion_tokens == 1
+
+
+def test_a_server_answers_to_the_name_it_was_given() -> None:
+    for host, other, status in (("127.0.0.2", "127.0.0.3", 400), ("0.0.0.0", "some.where", 200)):
+        with tiny_server(host=host) as (url, _):
+            assert get(url, "/health", {"Host": f"{host}:81"})[0] == 200
+            assert get(url, "/health", {"Host": other})[0] == status
 
 
 def test_a_token_opens_all_but_health() -> None:

@@ -59,6 +59,16 @@ def test_it_goes_on_after_a_restart_and_leaves_other_files_alone(tmp_path: Path)
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_the_task_is_the_one_that_the_client_names(tmp_path: Path) -> None:
+    talk, named = [said("user", "A room.")], {"X-DuoMem-Task": "listen"}
+    with tiny_server(record=Record(tmp_path, NAME)) as (url, _):
+        first = ask(url, talk, extra_headers=named).choices[0].message.content
+        ask(url, [*talk, said("assistant", first), said("user", "A box.")])
+    (line,) = lines(tmp_path)
+    assert line["task"] == "listen"
+    assert len(line["messages"]) == 4
+
+
 def test_what_is_kept_can_be_imported(tmp_path: Path) -> None:
     record = Record(tmp_path, NAME)
     record.add([said("system", "Act."), ROOM], said("assistant", "Thought: so be it.\nAction: look"), [])

@@ -101,6 +101,30 @@ def test_lines_end_where_they_end(monkeypatch: pytest.MonkeyPatch) -> None:
         assert chunks[-1].duomem == {"memories": IDS}
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_is_no_answer_is_passed_on_and_not_kept(
+    stream: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = '{"error": "overloaded"}'
+
+    def fails(handler: Any) -> None:
+        body = (f"data: {said}\n\ndata: [DONE]\n\n" if stream else said).encode()
+        handler.send_response(200)
+        handler.send_header("Content-Type", "text/event-stream" if stream else "application/json")
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    monkeypatch.setitem(FAULTS, "fails", fails)
+    record = Record(tmp_path, "far")
+    with Endpoint(lambda number: "fails") as far, serving(Upstream(far.url, None, True), record=record) as url:
+        found, connection = b"", sent(url, stream=stream)
+        while not (b"overloaded" in found and (b"[DONE]" in found or not stream)):
+            found += connection.recv(4096) or pytest.fail("it ended")
+        connection.close()
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_server_of_ours_behind_streams_through_and_stops_for_who_has_gone(tmp_path: Path) -> None:
     it = student()
     object.__setattr__(it.prompts, "stop_tokens", frozenset())
