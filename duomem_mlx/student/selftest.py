@@ -52,10 +52,8 @@ def compared(one: mx.array, other: mx.array) -> Beside:
 def together_beside_alone(
     student: Any, writer: Writer, environment: Environment, tasks: Sequence[str]
 ) -> tuple[int, int]:
-    """Answers that were the same when games were played together and alone, and all answers; together, the last game
-    joins when another has left. Raises as `play`."""
-    widths = 1, max(2, len(tasks) - 1)
-    alone, together = (_answers(student, writer, environment, tasks, width) for width in widths)
+    """Answers that were the same when games were played together and alone, and all answers. Raises as `play`."""
+    alone, together = (_answers(student, writer, environment, tasks, width) for width in (1, len(tasks)))
     return sum(alone.get(place) == said for place, said in together.items()), max(len(alone), len(together))
 
 
