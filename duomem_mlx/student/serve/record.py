@@ -72,9 +72,11 @@ class Record:
         tools: Sequence[Mapping[str, Any]] = (),
         task: str | None = None,
     ) -> Path:
-        """Keep an answer with all that was said before it, whole or not at all. `task`: what the client says that it is;
-        None: what the conversation was kept with, else what its first message tells. Raises DuomemError when the disk
-        refuses."""
+        """Keep an answer with all that was said before it, whole or not at all.
+
+        `task` is what the client says that it is; None: what the conversation was kept with, else what its first
+        message tells. Raises DuomemError when the disk refuses.
+        """
         said = [_kept(message) for message in messages]
         path = self._continued(said)
         before = _line_in(path) if path else None
