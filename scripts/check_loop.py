@@ -207,10 +207,14 @@ def answered(student: Any, history: list[int], most: int, stops: frozenset[int])
 
 def memory(width: int) -> tuple[dict[str, Any], list[str]]:
     found: dict[str, Any] = {name: asked("looked at", wide) for name, wide in (("one by one", 1), ("together", width))}
-    lines = [f"{'games':>6} " + " ".join(f"{name + ', MB':>15} {'arrays':>7} {'spare':>6}" for name in found)]
+    head = " ".join(f"{name + ', MB':>15} {'arrays':>7} {'caches':>7} {'spare':>6}" for name in found)
+    lines = [f"{'games':>6} {head}"]
     for looks in zip(*found.values(), strict=True):
-        cells = (f"{look['resident']:15.0f} {look['arrays']:7.0f} {look['spare']:6.0f}" for look in looks)
-        lines.append(f"{looks[0]['games']:6} " + " ".join(cells))
+        cells = " ".join(
+            f"{look['resident']:15.0f} {look['arrays']:7.0f} {look['caches']:7.0f} {look['spare']:6.0f}"
+            for look in looks
+        )
+        lines.append(f"{looks[0]['games']:6} {cells}")
     found["growth"] = {name: growth([look["resident"] for look in looks]) for name, looks in found.items()}
     found["holds"] = all(times <= MOST_GROWTH for times in found["growth"].values())
     for name, times in found["growth"].items():
@@ -225,9 +229,14 @@ def growth(resident: list[float]) -> float:
 
 
 def looked_at(options: argparse.Namespace) -> list[dict[str, float]]:
-    """MB every ten games: the process's resident size, MLX's arrays, and its buffers that wait to be used again."""
+    """MB every ten games: the process's resident size, MLX's arrays, the caches among them, and MLX's buffers that
+    wait to be used again."""
+    import gc
+
     import mlx.core as mx
     import psutil
+
+    from duomem_mlx.student.ragged import Row
 
     agent = agent_of(options)
     looks: list[dict[str, float]] = []
@@ -235,9 +244,13 @@ def looked_at(options: argparse.Namespace) -> list[dict[str, float]]:
     for turn in turns(agent, agent.writer, options):
         over += turn.end is not None
         if turn.end is not None and over % EVERY == 0:
-            sizes = (psutil.Process().memory_info().rss, mx.get_active_memory(), mx.get_cache_memory())
-            resident, arrays, spare = (round(size / 2**20, 1) for size in sizes)
-            looks.append({"games": over, "resident": resident, "arrays": arrays, "spare": spare})
+            sizes = {
+                "resident": psutil.Process().memory_info().rss,
+                "arrays": mx.get_active_memory(),
+                "caches": sum(row.nbytes for row in gc.get_objects() if isinstance(row, Row)),
+                "spare": mx.get_cache_memory(),
+            }
+            looks.append({"games": over, **{what: round(size / 2**20, 1) for what, size in sizes.items()}})
     return looks
 
 

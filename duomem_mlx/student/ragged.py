@@ -32,9 +32,15 @@ class Row:
         return True
 
     def trim(self, tokens: int) -> int:
-        """Forget the last `tokens`; how many that were."""
+        """Forget the last `tokens`; how many that were. Whole steps that hold nothing any more are given up."""
         tokens = min(tokens, self.length)
         self.length -= tokens
+        most = _capacity(self.length)
+        if any(buffer.shape[1] > most for buffer in self.keys.values()):
+            self.keys, self.values = (
+                {layer: buffer[:, :most] for layer, buffer in buffers.items()} for buffers in (self.keys, self.values)
+            )
+            mx.eval(self.keys, self.values)  # now: the thread that goes on with it may be another
         return tokens
 
     @property
@@ -80,11 +86,16 @@ class _Layer:
         return _Keys(games), None
 
 
+def _capacity(tokens: int) -> int:
+    """Of a buffer that holds them."""
+    return -(-tokens // STEP) * STEP
+
+
 def _written(buffers: dict[int, mx.array], layer: int, at: int, new: mx.array) -> mx.array:
     """The layer's buffer with `new` [heads, tokens, features] from `at` on; grown where it was too short."""
     heads, tokens, features = new.shape
     if layer not in buffers or buffers[layer].shape[1] < at + tokens:
-        grown = mx.zeros((heads, -(-(at + tokens) // STEP) * STEP, features), new.dtype)
+        grown = mx.zeros((heads, _capacity(at + tokens), features), new.dtype)
         if at:
             grown[:, :at] = buffers[layer][:, :at]
         buffers[layer] = grown

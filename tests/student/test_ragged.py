@@ -1,6 +1,7 @@
 """Rows of different length in one pass, against the plain model."""
 
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 
 import mlx.core as mx
 import numpy as np
@@ -42,6 +43,20 @@ def test_uneven_helpings_give_what_the_whole_text_gives(family):
         wanted = mx.concatenate([model(mx.array([seen[i]]))[:, -1] for i in who])
         assert mx.abs(found - wanted).max().item() < 1e-3
     assert [row.length for row in rows] == [len(text) for text in seen]
+
+
+def test_a_copy_that_is_cut_takes_no_more_than_it_holds_and_goes_on_as_before():
+    model = made.model()
+    fed, long, start = Rows(model), Row(), tokens(1, 2 * STEP + 9)
+    mx.eval(fed.logits([long], [start]))
+    for length in (2 * STEP, STEP + 1, 7, 0):
+        short = deepcopy(long)
+        assert short.trim(len(start) - length) == len(start) - length
+        assert short.nbytes * 3 == long.nbytes * -(-length // STEP)
+        with ThreadPoolExecutor(1) as another:
+            said = another.submit(fed.feed, [short], [[5, 6]]).result()
+        assert said == mx.argmax(model(mx.array([[*start[:length], 5, 6]]))[:, -1], axis=-1).tolist()
+    assert long.length == len(start)
 
 
 def test_threads_that_feed_rows_of_their_own_do_not_mix_them_up():
