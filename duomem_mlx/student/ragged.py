@@ -38,14 +38,16 @@ class Row:
         most = _capacity(self.length)
         if any(buffer.shape[1] > most for buffer in self.keys.values()):
             self.keys, self.values = (
-                {layer: buffer[:, :most] for layer, buffer in buffers.items()} for buffers in (self.keys, self.values)
+                {layer: mx.contiguous(buffer[:, :most]) for layer, buffer in buffers.items()}
+                for buffers in (self.keys, self.values)
             )
             mx.eval(self.keys, self.values)  # now: the thread that goes on with it may be another
         return tokens
 
     @property
     def nbytes(self) -> int:
-        return sum(buffer.nbytes for buffers in (self.keys, self.values) for buffer in buffers.values())
+        held = (*list(self.keys.values()), *list(self.values.values()))  # lists: another thread may be feeding it
+        return sum(buffer.nbytes for buffer in held)
 
 
 @dataclass(frozen=True)

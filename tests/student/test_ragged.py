@@ -59,6 +59,15 @@ def test_a_copy_that_is_cut_takes_no_more_than_it_holds_and_goes_on_as_before():
     assert long.length == len(start)
 
 
+@pytest.mark.parametrize("heads", [1, 3])
+def test_what_is_cut_off_is_free_at_once(heads):
+    row = Row(16 * STEP, {0: mx.ones((heads, 16 * STEP, 64))}, {0: mx.ones((heads, 16 * STEP, 64))})
+    mx.eval(row.keys, row.values)
+    before = mx.get_active_memory()
+    row.trim(15 * STEP)
+    assert before - mx.get_active_memory() == pytest.approx(15 * row.nbytes, rel=0.01)
+
+
 def test_threads_that_feed_rows_of_their_own_do_not_mix_them_up():
     model = made.model()
     fed = Rows(model)
