@@ -146,6 +146,7 @@ def play(
                                 turn = replace(turn, outcome=_told(error), end="environment")
                         if turn.end is not None:
                             lane.remove(seat)
+                            cpu.trim_heap()
                         yield turn
         finally:
             for future in running:
@@ -215,9 +216,9 @@ def _sit_down(entry: Entry, writer: Writer, settings: PlaySettings, commands: Co
         return _not_begun(entry, opening, error)
     if len(tokens) + (settings.max_tokens or 0) > settings.max_context_tokens:
         raise DuomemError(
-            f"The start of game {entry.key} is {len(tokens)} tokens, more than the context of "
-            f"{settings.max_context_tokens} holds.",
-            "Use fewer memories (--k).",
+            f"The start of game {entry.key} is {len(tokens)} tokens; with an answer of up to {settings.max_tokens} "
+            f"that is more than the context of {settings.max_context_tokens} holds.",
+            "Use fewer memories (--k), or shorter answers (--max-tokens).",
         )
     seat = _Seat(entry=entry, observation=opening, pending=tokens, new=len(tokens), told=[opening], clipped=clipped)
     try:

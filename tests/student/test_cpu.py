@@ -119,13 +119,14 @@ import sys
 import mlx.core as mx
 from duomem_mlx.student import cpu, machine
 
+how, elements = sys.argv[1], int(sys.argv[2])
 mx.set_cache_limit(0)
-if sys.argv[1] == "given back":
+if how == "given back":
     cpu.give_back_freed_memory()
 
 
 def many():
-    return [mx.full((2 << 20,), float(i + 1)) for i in range(40)]  # 8 MB each
+    return [mx.full((elements,), float(i + 1)) for i in range(320 * 2**20 // 4 // elements)]
 
 
 first = many()
@@ -135,15 +136,22 @@ held = many()
 mx.eval(held)
 full = machine.resident_bytes()
 del held[::2]
+if how == "trimmed":
+    cpu.trim_heap()
 print((full - machine.resident_bytes()) / 2**20)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
 def test_freed_memory_goes_back_to_the_system():
-    def returned(how):
-        call = [sys.executable, "-c", HOLES, how]
+    """Half of 320 MB, in holes between blocks that stay."""
+
+    def returned(how, elements):
+        call = [sys.executable, "-c", HOLES, how, str(elements)]
         return float(subprocess.run(call, check=True, capture_output=True, text=True).stdout)
 
-    assert returned("given back") > 150
-    assert returned("left to itself") < 80
+    large, small = 2 << 20, 16 << 10
+    assert returned("given back", large) > 150
+    assert returned("left to itself", large) < 80
+    assert returned("trimmed", small) > 100
+    assert returned("given back", small) < 80

@@ -186,7 +186,9 @@ def test_a_history_past_the_context_ends_the_game(student: tiny.TinyStudent) -> 
     assert turns[-1].tokens_cached + turns[-1].tokens_new + turns[-1].tokens_out <= 950
 
 
-def test_a_start_past_the_context_is_told(student: tiny.TinyStudent) -> None:
+@pytest.mark.parametrize("settings", [PlaySettings(max_context_tokens=250), PlaySettings(max_tokens=9999)])
+def test_a_start_past_the_context_is_told(student: tiny.TinyStudent, settings: PlaySettings) -> None:
     writer = make_writer(student.tokenizer, prompt.COMPACT, "Act.")
-    with pytest.raises(DuomemError, match="start of game long is 710 tokens"):
-        list(play(student, writer, [Entry("long", tiny.Echo("long", 99))], PlaySettings(max_context_tokens=250)))
+    with pytest.raises(DuomemError, match="start of game long is 710 tokens") as caught:
+        list(play(student, writer, [Entry("long", tiny.Echo("long", 99))], settings))
+    assert "--max-tokens" in caught.value.fix

@@ -7,7 +7,7 @@ _MODEL = "student"  # mlx-lm keeps the caches of several models in one place
 
 
 class Kept:
-    """At most `most` caches and `most_bytes` of them; the one that was used longest ago goes first."""
+    """At most `most` caches and `most_bytes` of them; the one that was kept longest ago goes first."""
 
     def __init__(self, most: int, most_bytes: int) -> None:
         from mlx_lm.models.cache import LRUPromptCache
