@@ -88,6 +88,7 @@ def serve(
     from dataclasses import replace
 
     from duomem_mlx.errors import UsageError
+    from duomem_mlx.models_on_disk import STUDENT
     from duomem_mlx.student.adapters import usual_k
     from duomem_mlx.student.serve.app import Desk
     from duomem_mlx.student.serve.limits import Limits
@@ -104,16 +105,16 @@ def serve(
     environment = wiring.open_environment(env, None, "fast")
     sock = listen(host, port)
     folder = None if upstream else wiring.adapter_path(adapter, model, environment)
+    name = NO_NAME if upstream else model or STUDENT if folder is None else folder.name
+    kept = None if record is None else Record(record, upstream or name)
     k = usual_k(folder) if k is None else k
     bank = wiring.open_bank(memories, environment, model) if k else None
     behind: Behind
     limits: Limits
     if upstream:
         behind, limits = _far(upstream, api_key_env, token is None), Limits()
-        name = NO_NAME
     else:
-        behind, limits, name = _near(environment, model, folder, prompt_style, max_tokens, context, parallel, ram)
-    kept = None if record is None else Record(record, upstream or name)
+        behind, limits = _near(name, environment, model, folder, prompt_style, max_tokens, context, parallel, ram)
     desk = Desk(
         behind, replace(limits, body_bytes=max_body << 10), Recall(bank, k), kept, token, lambda line: output.say(line)
     )
@@ -132,6 +133,7 @@ def _far(url: str, key_variable: str | None, passes_keys: bool) -> "Behind":
 
 
 def _near(
+    name: str,
     environment: "Environment",
     model: str | None,
     adapter: Path | None,
@@ -140,8 +142,8 @@ def _near(
     context: int | None,
     parallel: int | None,
     ram: str | None,
-) -> "tuple[Behind, Limits, str]":
-    """The student, loaded, what it may use, and its name."""
+) -> "tuple[Behind, Limits]":
+    """The student, loaded, and what it may use."""
     from duomem_mlx import prompt
     from duomem_mlx.offers import shorten_of
     from duomem_mlx.student.cpu import give_back_freed_memory
@@ -166,13 +168,12 @@ def _near(
     feeder = make_feeder(student.model)
     answer_tokens = max_tokens or (ANSWER_TOKENS[style] if style == prompt.COMPACT else Limits().answer_tokens)
     limits = limits_for(student, token_bytes(feeder), answer_tokens, parallel, context, budget)
-    name = student.name if adapter is None else adapter.name
     output.say(
         f"{limits.parallel} answers together, {limits.context_tokens} tokens a conversation; the last {limits.kept} "
         f"are kept to go on from, in {limits.kept_bytes / 2**30:.1f} GB at most. All together it may come to "
         f"{(limits.most_bytes or 0) / 2**30:.1f} GB; --ram sets another bound."
     )
-    return Local(Worker(student.tokenizer, prompts, feeder, limits), name), limits, name
+    return Local(Worker(student.tokenizer, prompts, feeder, limits), name), limits
 
 
 def _greet(address: tuple[str, int], name: str, token_env: str | None) -> None:

@@ -117,3 +117,13 @@ def test_a_port_that_is_taken_is_told(capsys: pytest.CaptureFixture[str], monkey
         monkeypatch.setattr(sys, "argv", ["duomem-mlx", "serve", "--port", port, "--upstream", "http://x/v1"])
         assert main.status(main.app) == 1
     assert f"127.0.0.1:{port} cannot be served on" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_the_student_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    words = ["--model", "gone", "--adapter", "none", "--memories", "none", "--record", str(tmp_path / "file" / "kept")]
+    monkeypatch.setattr(sys, "argv", ["duomem-mlx", "serve", "--port", "0", *words])
+    assert main.status(main.app) == 1
+    assert "kept" in capsys.readouterr().err
