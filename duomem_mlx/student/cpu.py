@@ -50,7 +50,7 @@ def give_back_freed_memory() -> None:
 
 def trim_heap() -> None:
     """What glibc holds free right now, between blocks in use too; some 10 ms. Without it sixteen games together on two
-    cores grew by a sixth over 200 games, since each core's thread keeps free blocks of its own."""
+    cores, a thread each that keeps free blocks of its own, held 1,326 MB after ten games and 1,553 after 200."""
     _glibc("malloc_trim", 0)
 
 

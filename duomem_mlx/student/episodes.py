@@ -146,6 +146,7 @@ def play(
                                 turn = replace(turn, outcome=_told(error), end="environment")
                         if turn.end is not None:
                             lane.remove(seat)
+                            seat.cache = []
                             cpu.trim_heap()
                         yield turn
         finally:
@@ -215,10 +216,13 @@ def _sit_down(entry: Entry, writer: Writer, settings: PlaySettings, commands: Co
     except Exception as error:
         return _not_begun(entry, opening, error)
     if len(tokens) + (settings.max_tokens or 0) > settings.max_context_tokens:
+        fewer = "fewer memories (--k)" if entry.examples else ""
+        shorter = "shorter answers (--max-tokens)" if len(tokens) < settings.max_context_tokens else ""
+        fixes = " or ".join(filter(None, (shorter, fewer)))
         raise DuomemError(
             f"The start of game {entry.key} is {len(tokens)} tokens; with an answer of up to {settings.max_tokens} "
             f"that is more than the context of {settings.max_context_tokens} holds.",
-            "Use fewer memories (--k), or shorter answers (--max-tokens).",
+            f"Use {fixes}." if fixes else "Take a model with a longer context.",
         )
     seat = _Seat(entry=entry, observation=opening, pending=tokens, new=len(tokens), told=[opening], clipped=clipped)
     try:

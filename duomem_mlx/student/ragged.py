@@ -46,7 +46,7 @@ class Row:
 
     @property
     def nbytes(self) -> int:
-        held = (*list(self.keys.values()), *list(self.values.values()))  # lists: another thread may be feeding it
+        held = list(self.keys.values()) + list(self.values.values())  # lists: another thread may be feeding it
         return sum(buffer.nbytes for buffer in held)
 
 

@@ -1,3 +1,4 @@
+import gc
 from collections import defaultdict
 from collections.abc import Iterable
 from itertools import pairwise
@@ -8,8 +9,9 @@ import pytest
 from duomem_mlx import prompt
 from duomem_mlx.errors import DuomemError
 from duomem_mlx.prompt import Example
-from duomem_mlx.student import episodes
+from duomem_mlx.student import cpu, episodes
 from duomem_mlx.student.episodes import Entry, PlaySettings, Turn, play
+from duomem_mlx.student.ragged import Row
 from duomem_mlx.student.transcript import Writer, make_writer
 from tests.training import made
 
@@ -186,9 +188,34 @@ def test_a_history_past_the_context_ends_the_game(student: tiny.TinyStudent) -> 
     assert turns[-1].tokens_cached + turns[-1].tokens_new + turns[-1].tokens_out <= 950
 
 
-@pytest.mark.parametrize("settings", [PlaySettings(max_context_tokens=250), PlaySettings(max_tokens=9999)])
-def test_a_start_past_the_context_is_told(student: tiny.TinyStudent, settings: PlaySettings) -> None:
+@pytest.mark.parametrize(
+    ("settings", "shown", "fix"),
+    [
+        (PlaySettings(max_context_tokens=250), False, "Take a model with a longer context."),
+        (PlaySettings(max_context_tokens=250), True, "Use fewer memories (--k)."),
+        (PlaySettings(max_tokens=9999), False, "Use shorter answers (--max-tokens)."),
+        (PlaySettings(max_tokens=9999), True, "Use shorter answers (--max-tokens) or fewer memories (--k)."),
+    ],
+)
+def test_a_start_past_the_context_is_told(
+    student: tiny.TinyStudent, settings: PlaySettings, shown: bool, fix: str
+) -> None:
     writer = make_writer(student.tokenizer, prompt.COMPACT, "Act.")
-    with pytest.raises(DuomemError, match="start of game long is 710 tokens") as caught:
-        list(play(student, writer, [Entry("long", tiny.Echo("long", 99))], settings))
-    assert "--max-tokens" in caught.value.fix
+    entry = Entry("long", tiny.Echo("long", 99), [Example("say", "Speak.")] if shown else ())
+    with pytest.raises(DuomemError, match=r"start of game long is 7\d\d tokens") as caught:
+        list(play(student, writer, [entry], settings))
+    assert caught.value.fix == fix
+
+
+def test_a_game_that_is_over_holds_no_cache(student: tiny.TinyStudent, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = []
+
+    def trimmed() -> None:
+        gc.collect()
+        held.append(sum(isinstance(one, Row) and one.length > 0 for one in gc.get_objects()))
+
+    monkeypatch.setattr(cpu, "trim_heap", trimmed)
+    writer = make_writer(student.tokenizer, prompt.COMPACT, "Act.")
+    entries = [Entry(name, tiny.Echo(name, 99)) for name in ("a", "b", "c")]
+    list(play(student, writer, entries, PlaySettings(max_steps=2, max_tokens=3, width=1)))
+    assert held == [0, 0, 0]
