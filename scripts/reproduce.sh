@@ -4,6 +4,8 @@
 #
 #   scripts/reproduce.sh [--small | --seed N] [--out DIR]
 #
+# Two cores need about an hour for each of the two passes of training, and more for the arms that play.
+#
 # --small   800 games to learn from, and four arms on 24 valid_seen games: 44 minutes on two cores
 # --seed    stops after training, in another draw: DIR/first-seedN, and from it DIR/adapter-seedN
 # --out     where everything goes (default runs/reproduce, with --small runs/reproduce-small)
