@@ -82,7 +82,7 @@ if [ -z "$small" ]; then
   set -- --arm base --arm memories --arm random-memories --arm adapter --arm duomem
   stage "4/5  the bare student plays training games, for memories of its own"
   # in chat, with instructions: in the short text of the trained one it says hardly anything to act on
-  "$duomem" evaluate --games train --limit 100 --arm base --adapter none --memories none --prompt-style chat \
+  "$duomem" evaluate --games train --limit 40 --arm base --adapter none --memories none --prompt-style chat \
     --batch-size 24 --out "$out/own-games"
   if [ "$("$root/.venv/bin/python" -c "$won" "$out/own-games/summary.json")" -gt 0 ]; then
     [ -d "$out/own-bank" ] ||
