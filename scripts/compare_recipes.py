@@ -150,9 +150,8 @@ def follow(bench: Bench, name: str) -> None:
 def train_words(bench: Bench, name: str) -> list[object]:
     """The call that trains a recipe's adapter; what it is trained on is made first."""
     recipe = RECIPES[name]
-    size = () if "--batch-size" in recipe.train else ("--batch-size", 4)
     memories = ("--memories", bank(bench) if "--k" in recipe.train else "none")
-    said = ("--held-out", 0, *size, *recipe.train.split(), "--out", bench.adapter(name))
+    said = ("--held-out", 0, *recipe.train.split(), "--out", bench.adapter(name))
     return ["train", taught(bench, name), *bench.whose, *memories, *said]
 
 

@@ -62,7 +62,7 @@ fi
 stage "3/5  its successes train an adapter"
 mark=$([ "$seed" = 0 ] || echo "-seed$seed")
 learn() {
-  "$duomem" train "$@" --memories "$out/memories" --k 2 --batch-size 4 --held-out 0.03 --half --seed "$seed"
+  "$duomem" train "$@" --memories "$out/memories" --k 2 --held-out 0.03 --half --seed "$seed"
 }
 if [ -n "$small" ]; then
   learn "$out/teach/trajectories.jsonl" --out "$out/adapter"

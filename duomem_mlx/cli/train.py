@@ -35,7 +35,7 @@ Epochs = Annotated[
         help="Passes over the trajectories; 0: on-policy rounds alone, from --adapter [default: 1].",
     ),
 ]
-BatchSize = Annotated[int | None, typer.Option("--batch-size", metavar="N", help="Rows a step [default: 8].")]
+BatchSize = Annotated[int | None, typer.Option("--batch-size", metavar="N", help="Rows a step [default: 4].")]
 Rate = Annotated[
     float | None, typer.Option("--learning-rate", metavar="RATE", help="Its highest value [default: 0.001].")
 ]

@@ -28,7 +28,7 @@ class TrainSettings:
     warmup_steps: int = 10  # at most a tenth of the steps
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
-    batch_size: int = 8  # rows a step
+    batch_size: int = 4  # rows a step
     epochs: int = 1
     iters: int | None = None  # steps; None: as many as the epochs hold
     max_seq_length: int = 2048  # tokens a row
