@@ -4,7 +4,8 @@
 #
 #   scripts/reproduce.sh [--small | --seed N] [--out DIR]
 #
-# Two cores need about an hour for each of the two passes of training, and more for the arms that play.
+# Two cores need seconds to teach, about an hour for each of the two passes of training, one or two for the untrained
+# student's 40 games, and more than half an hour for the arms: four to five hours, measured stage by stage.
 #
 # --small   800 games to learn from, and four arms on 24 valid_seen games: 44 minutes on two cores
 # --seed    stops after training, in another draw: DIR/first-seedN, and from it DIR/adapter-seedN
