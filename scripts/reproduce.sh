@@ -5,7 +5,8 @@
 #   scripts/reproduce.sh [--small | --seed N] [--out DIR]
 #
 # Two cores need seconds to teach, about an hour for each of the two passes of training, one or two for the untrained
-# student's 40 games, and more than half an hour for the arms: four to five hours, measured stage by stage.
+# student's 40 games, and more than half an hour for the arms: four to five hours. Training was timed; what is played is
+# reckoned from seconds a game, and all of it has not been run in one go.
 #
 # --small   800 games to learn from, and four arms on 24 valid_seen games: 44 minutes on two cores
 # --seed    stops after training, in another draw: DIR/first-seedN, and from it DIR/adapter-seedN
@@ -63,7 +64,7 @@ fi
 stage "3/5  its successes train an adapter"
 mark=$([ "$seed" = 0 ] || echo "-seed$seed")
 learn() {
-  "$duomem" train "$@" --memories "$out/memories" --k 2 --held-out 0.03 --half --seed "$seed"
+  "$duomem" train "$@" --memories "$out/memories" --k 2 --batch-size 4 --held-out 0.03 --half --seed "$seed"
 }
 if [ -n "$small" ]; then
   learn "$out/teach/trajectories.jsonl" --out "$out/adapter"
