@@ -4,7 +4,9 @@ import atexit
 import errno
 import importlib
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -114,7 +116,7 @@ def status(command: Callable[[], Any]) -> int:
     """Call `command` and turn whatever comes of it into an exit status and, when it failed, one sentence."""
     try:
         try:
-            with plain_warnings():
+            with plain_warnings(), interrupts_kept():
                 command()
         finally:
             if sys.stdout is not None:
@@ -155,6 +157,30 @@ def plain_warnings() -> Iterator[None]:
 
         warnings.showwarning = show
         yield
+
+
+@contextmanager
+def interrupts_kept() -> Iterator[None]:
+    """A Ctrl-C that comes down while Python clears an object away, where it would be printed and forgotten, comes anew.
+
+    What is raised in the hook would be forgotten as well, so another thread sends it, a moment later.
+    """
+    others = sys.unraisablehook
+    here = threading.get_ident()
+
+    def keep(lost: "sys.UnraisableHookArgs") -> None:
+        if issubclass(lost.exc_type, KeyboardInterrupt):
+            later = threading.Timer(0.01, signal.pthread_kill, (here, signal.SIGINT))
+            later.daemon = True
+            later.start()
+        else:
+            others(lost)
+
+    sys.unraisablehook = keep
+    try:
+        yield
+    finally:
+        sys.unraisablehook = others
 
 
 def resumes(words: list[str]) -> bool:

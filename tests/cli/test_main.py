@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 import types
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -166,6 +167,45 @@ def test_no_line_of_a_list_of_commands_is_cut_at_80_columns(
     _, listed = capsys.readouterr().out.split("Commands:")
     assert len(listed.strip().splitlines()) > 0
     assert "..." not in listed
+
+
+def test_ctrl_c_while_an_object_is_cleared_away_is_not_lost(capsys: pytest.CaptureFixture[str]) -> None:
+    cleared = []
+
+    class Held:
+        pass
+
+    def interrupted(_: "weakref.ref[Held]") -> None:
+        cleared.append(True)
+        signal.raise_signal(signal.SIGINT)
+
+    def command() -> None:
+        held = Held()
+        watched = weakref.ref(held, interrupted)
+        del held
+        assert watched() is None
+        time.sleep(30)
+        raise AssertionError("nobody was stopped")
+
+    assert main.status(command) == 130
+    assert cleared == [True]
+    assert capsys.readouterr().err == "duomem-mlx: stopped.\n"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_other_failures_of_an_objects_end_are_shown_as_python_shows_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda lost: shown.append(lost.exc_type))
+
+    class Broken:
+        def __del__(self) -> None:
+            raise ValueError("too late")
+
+    def command() -> None:
+        Broken()
+
+    assert main.status(command) == 0
+    assert shown == [ValueError]
 
 
 def test_a_call_ends_before_the_interpreter_is_taken_down() -> None:
