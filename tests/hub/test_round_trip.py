@@ -141,6 +141,7 @@ def test_an_upload_that_fails_leaves_nothing_and_works_again(hub, call, parts, f
 def stopped(hub, words, stop: signal.Signals, begun: threading.Event, held: threading.Event) -> tuple[int, str]:
     """Status and standard error of a program that is stopped in the middle of what `held` holds up."""
     env = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
+    env["TMPDIR"] = os.getcwd()  # the test's own: what is killed clears nothing away
     command = [sys.executable, "-m", "duomem_mlx", *map(str, words)]
     with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         assert begun.wait(60)
