@@ -167,12 +167,18 @@ def interrupts_kept() -> Iterator[None]:
     """
     others = sys.unraisablehook
     here = threading.get_ident()
+    waiting: list[threading.Timer] = []
+    sent: list[None] = []
+
+    def send() -> None:
+        sent.append(None)
+        signal.pthread_kill(here, signal.SIGINT)
 
     def keep(lost: "sys.UnraisableHookArgs") -> None:
         if issubclass(lost.exc_type, KeyboardInterrupt):
-            later = threading.Timer(0.01, signal.pthread_kill, (here, signal.SIGINT))
-            later.daemon = True
-            later.start()
+            waiting.append(threading.Timer(0.01, send))
+            waiting[-1].daemon = True
+            waiting[-1].start()
         else:
             others(lost)
 
@@ -181,6 +187,11 @@ def interrupts_kept() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = others
+        for later in waiting:
+            later.cancel()
+            later.join()
+        if len(sent) < len(waiting):
+            raise KeyboardInterrupt
 
 
 def resumes(words: list[str]) -> bool:
