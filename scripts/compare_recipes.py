@@ -7,7 +7,7 @@ TEACH is what `duomem-mlx teach --teacher search --games train` wrote. Floor pla
 four rows, and `evaluate` on the first 100 held-out ones. The same call goes on where it stopped, and `--plan` says how
 long what is left will take. The table, FOLDER/recipes.json too, compares each with `plain` or the recipe it names, on
 the same games, by McNemar's exact test; valid_seen is never read. `--games`, `--train-games` and `--model` make it
-smaller.
+smaller. A folder is one comparison: of these trajectories, with so many training games, of this student.
 """
 
 import argparse
@@ -20,8 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from duomem_mlx.cli.main import status
+from duomem_mlx.errors import DuomemError, UsageError
+from duomem_mlx.paths import CONFIG, digest, read_json, write_json, write_text
+
 SHARE, SEED = 0.03, 0
-TRAIN_GAMES, TOGETHER = 600, 24
+TRAIN_GAMES, TOGETHER, MAX_STEPS = 600, 24, 30
 PLAIN = "plain"
 
 
@@ -68,6 +72,11 @@ class Bench:
     model: str | None  # None: the shipped student
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """What all that is trained in the folder has in common."""
+        return {"train_games": self.train_games, "model": self.model}
+
+    @property
     def whose(self) -> tuple[str, ...]:
         return () if self.model is None else ("--model", self.model)
 
@@ -79,13 +88,13 @@ class Bench:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--trajectories", type=Path)
-    parser.add_argument("--only", nargs="+", choices=RECIPES, default=list(RECIPES))
-    parser.add_argument("--games", type=int, default=100)
-    parser.add_argument("--train-games", type=int, default=TRAIN_GAMES)
-    parser.add_argument("--model")
+    parser.add_argument("--only", nargs="+", choices=RECIPES, default=list(RECIPES), metavar="NAME")
+    parser.add_argument("--games", type=at_least_one, default=100, metavar="N")
+    parser.add_argument("--train-games", type=at_least_one, default=TRAIN_GAMES, metavar="N")
+    parser.add_argument("--model", metavar="ID")
     for flag in ("--plan", "--list", "--json"):
         parser.add_argument(flag, action="store_true")
     options = parser.parse_args()
@@ -95,51 +104,63 @@ def main() -> None:
     if options.trajectories is None:
         parser.error("--trajectories is needed: what `duomem-mlx teach` wrote")
     bench = Bench(options.folder, options.games, options.train_games, options.model)
-    held_out(options.folder, options.trajectories)
-    name = ""
-    try:
-        if options.plan:
-            planned = plan(bench, options.only)
-            print(json.dumps(planned) if options.json else told(planned))
-            return
-        for name in options.only:
-            follow(bench, name)
-    except subprocess.CalledProcessError as error:
-        sys.exit(f"{name or 'The plan'} stopped with {error.returncode}; the same call goes on.")
+    hold_out(bench, options.trajectories)
+    if options.plan:
+        planned = plan(bench, options.only)
+        print(json.dumps(planned) if options.json else told(planned))
+        return
+    for name in options.only:
+        follow(bench, name)
     found = {"format": 1, "games": bench.games, "train_games": bench.train_games, "recipes": table(bench)}
-    (bench.folder / "recipes.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    write_json(bench.folder / "recipes.json", found)
     print(json.dumps(found) if options.json else text_of(found["recipes"]))
 
 
-def held_out(folder: Path, trajectories: Path) -> None:
+def at_least_one(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def hold_out(bench: Bench, trajectories: Path) -> None:
     """Lay the training games out as two data folders, `held-out` and `others`, with the trajectories of the others in
-    `teach`, in the order of all commands."""
+    `teach`, in the order of all commands. Raises UsageError where the folder is another comparison's or there are none.
+    """
     from duomem_mlx.environment import find_environment, ordered
     from duomem_mlx.household.files import DATA_FOLDER, data_folder
     from duomem_mlx.training.rows import split_held_out
     from duomem_mlx.trajectory import read_trajectories, to_record
 
-    if (folder / "teach" / "trajectories.jsonl").is_file():
-        return
+    folder = bench.folder
     environment: Any = find_environment("household")
     file = trajectories / "trajectories.jsonl" if trajectories.is_dir() else trajectories
-    taught = [one for one in read_trajectories(file) if one.won]
+    won = {one.game: one for one in read_trajectories(file) if one.won}
+    order = ordered(environment, "train")
+    taught = [won[game] for game in order if game in won]
+    if not taught:
+        raise UsageError(f"{file} has no won game of train.", "`duomem-mlx teach --games train` writes such a file.")
+    settings = {"trajectories": digest([to_record(one) for one in taught]), **bench.settings}
+    there = read_json(folder / CONFIG, "comparison's config.json") if (folder / CONFIG).is_file() else settings
+    if there != settings:
+        names = ", ".join(sorted(name for name in settings if there.get(name) != settings[name]))
+        raise UsageError(f"{folder} is another comparison (other {names}).", "Choose another folder.")
+    write_json(folder / CONFIG, settings)
     kept, held = split_held_out(taught, SHARE, lambda one: environment.place(one.game), SEED)
     plans = {environment.place(one.game) for one in held}
-    order = ordered(environment, "train")
     below = data_folder() / DATA_FOLDER
     for game in order:
         part = "held-out" if environment.place(game) in plans else "others"
         place = folder / part / DATA_FOLDER / game
         place.mkdir(parents=True, exist_ok=True)
         for source in (below / game).iterdir():
-            if not (place / source.name).exists():
-                (place / source.name).symlink_to(source.resolve())
+            link, target = place / source.name, source.resolve()
+            if not (link.is_symlink() and link.readlink() == target):
+                link.unlink(missing_ok=True)
+                link.symlink_to(target)
     by_game = {one.game: one for one in kept}
-    (folder / "teach").mkdir(parents=True, exist_ok=True)
-    part = folder / "teach" / "part"
-    part.write_text("".join(json.dumps(to_record(by_game[game])) + "\n" for game in order if game in by_game))
-    part.replace(folder / "teach" / "trajectories.jsonl")
+    lines = (json.dumps(to_record(by_game[game])) + "\n" for game in order if game in by_game)
+    write_text(folder / "teach" / "trajectories.jsonl", "".join(lines))
 
 
 def follow(bench: Bench, name: str) -> None:
@@ -159,7 +180,7 @@ def evaluate_words(bench: Bench, name: str) -> list[object]:
     recipe = RECIPES[name]
     memories = ("--memories", bank(bench) if "--k" in recipe.evaluate else "none")
     games = ("--games", "train", "--games-dir", bench.folder / "held-out", "--limit", bench.games)
-    said = (*recipe.evaluate.split(), "--batch-size", TOGETHER, "--out", bench.results(name))
+    said = (*recipe.evaluate.split(), "--max-steps", MAX_STEPS, "--batch-size", TOGETHER, "--out", bench.results(name))
     return ["evaluate", *games, *bench.whose, "--adapter", bench.adapter(name), *memories, *said]
 
 
@@ -178,9 +199,7 @@ def taught(bench: Bench, name: str) -> Path:
         lines = (folder / "teach" / "trajectories.jsonl").read_text(encoding="utf-8").splitlines()[:games]
         if recipe.thoughts:
             lines = [thoughtful(line) for line in lines]
-        part = path.with_suffix(".part")
-        part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        part.replace(path)
+        write_text(path, "".join(f"{line}\n" for line in lines))
     return path
 
 
@@ -204,7 +223,13 @@ def run(*words: object) -> str:
     call = [sys.executable, "-m", "duomem_mlx", *map(str, words)]
     print("$ duomem-mlx", shlex.join(call[3:]), file=sys.stderr, flush=True)
     wanted = subprocess.PIPE if "--json" in words else sys.stderr
-    return subprocess.run(call, check=True, stdout=wanted, text=True).stdout or ""
+    done = subprocess.run(call, stdout=wanted, text=True)
+    if done.returncode == 130:
+        raise KeyboardInterrupt
+    if done.returncode:
+        fix = "The words above say why." if done.returncode == 2 else "The same call goes on."
+        raise DuomemError(f"`duomem-mlx {call[3]}` stopped with {done.returncode}.", fix)
+    return done.stdout or ""
 
 
 def plan(bench: Bench, names: Sequence[str]) -> dict[str, Any]:
@@ -215,11 +240,11 @@ def plan(bench: Bench, names: Sequence[str]) -> dict[str, Any]:
     trained: set[Path] = set()
     for name in names:
         style = "chat" if "chat" in RECIPES[name].train else "compact-1"
-        of = RECIPES[name].adapter or name
+        trains = RECIPES[name].adapter or name
         left = {"train": 0.0, "play": 0.0}
         if bench.adapter(name) not in trained and not is_trained(bench.adapter(name)):
             trained.add(bench.adapter(name))
-            left["train"] = json.loads(run(*train_words(bench, of), "--plan", "--json"))["hours"]
+            left["train"] = json.loads(run(*train_words(bench, trains), "--plan", "--json"))["hours"]
         if not (bench.results(name) / "summary.json").is_file():
             if style not in slowest:
                 games = ("--games", "train", "--games-dir", bench.folder / "held-out", "--limit", TOGETHER)
@@ -228,14 +253,14 @@ def plan(bench: Bench, names: Sequence[str]) -> dict[str, Any]:
                 found = json.loads(run("evaluate", *games, *bench.whose, *how, *out))
                 slowest[style] = found["arms"]["base"]["seconds_per_game"]
             left["play"] = slowest[style] * bench.games / 3600
-        hours[name] = {of: round(value, 3) for of, value in left.items()}
+        hours[name] = {part: round(value, 3) for part, value in left.items()}
     return {"recipes": hours, "hours": round(sum(sum(left.values()) for left in hours.values()), 2)}
 
 
 def is_trained(adapter: Path) -> bool:
     if not (adapter / "duomem.json").is_file():
         return False
-    figures = json.loads((adapter / "duomem.json").read_text(encoding="utf-8"))["figures"]
+    figures = read_json(adapter / "duomem.json", "adapter's record")["figures"]
     return bool(figures["steps"] == figures["planned_steps"])
 
 
@@ -247,22 +272,23 @@ def told(planned: dict[str, Any]) -> str:
 
 def table(bench: Bench) -> dict[str, Any]:
     """Every recipe that has been followed, on the games that it and the one it is compared with both played."""
-    from duomem_mlx.errors import DuomemError
     from duomem_mlx.evaluation.results import read_episodes
     from duomem_mlx.evaluation.statistics import discordant, mcnemar, wilson
-    from duomem_mlx.paths import read_json
 
     verdicts: dict[str, dict[str, bool]] = {}
     found: dict[str, Any] = {}
     for name, recipe in RECIPES.items():
         try:
-            seeds = next(of for arm, of in read_episodes(bench.results(name)).items() if arm != "teacher")
+            seeds = next(played for arm, played in read_episodes(bench.results(name)).items() if arm != "teacher")
         except (DuomemError, StopIteration):
             continue  # not followed yet
         episodes = [episode for of_seed in seeds.values() for episode in of_seed]
         verdicts[name] = {one.game: one.won for one in episodes}
         won, games = sum(verdicts[name].values()), len(verdicts[name])
-        other_alone, alone = discordant(verdicts.get(recipe.against, {}), verdicts[name])
+        other_alone, alone, p = None, None, None  # where there is nothing to stand beside
+        if (other := verdicts.get(recipe.against)) is not None:
+            other_alone, alone = discordant(other, verdicts[name])
+            p = mcnemar(other_alone, alone)
         steps = [step for one in episodes for step in one.steps]
         record = read_json(bench.adapter(name) / "duomem.json", "adapter's record")
         found[name] = {
@@ -273,27 +299,29 @@ def table(bench: Bench) -> dict[str, Any]:
             "games": games,
             "won": won,
             "wilson95": [round(bound, 4) for bound in wilson(won, games)],
-            "steps_mean": round(sum(len(one.steps) if one.won else 30 for one in episodes) / len(episodes), 2),
+            "steps_mean": round(sum(len(one.steps) if one.won else MAX_STEPS for one in episodes) / len(episodes), 2),
             "refused": round(sum("refused" in step.flags for step in steps) / max(1, len(steps)), 4),
             "seconds_per_game": round(sum(one.seconds for one in episodes) / len(episodes), 2),
             "alone": alone,
             "other_alone": other_alone,
-            "p": mcnemar(other_alone, alone),
+            "p": p,
         }
     return found
 
 
 def text_of(found: dict[str, Any]) -> str:
     lines = [f"{'':18} {'won':>8}  {'95%':>14}  {'steps':>5}  {'refused':>7}  {'against':9} {'alone':>7}  {'p':>6}"]
-    for name, of in found.items():
-        low, high = of["wilson95"]
+    for name, one in found.items():
+        low, high = one["wilson95"]
+        beside = f"{'':9} {'':7}  {'':6}"
+        if one["p"] is not None:
+            beside = f"{one['against']:9} {one['alone']:3}:{one['other_alone']:<3}  {one['p']:6.3f}"
         lines.append(
-            f"{name:18} {of['won']:4}/{of['games']:<3}  {low:6.1%}–{high:6.1%}  {of['steps_mean']:5.2f}"
-            f"  {of['refused']:7.1%}  {of['against']:9} {of['alone']:3}:{of['other_alone']:<3}  {of['p']:6.3f}"
-            f"  {of['what']}"
+            f"{name:18} {one['won']:4}/{one['games']:<3}  {low:6.1%}–{high:6.1%}  {one['steps_mean']:5.2f}"
+            f"  {one['refused']:7.1%}  {beside}  {one['what']}"
         )
     return "\n".join([*lines, "alone: games won by this recipe and not by the other : the other way round"])
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(status(main))

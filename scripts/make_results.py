@@ -17,29 +17,30 @@ KIND is a measurement, FOLDER a finished results folder of `duomem-mlx evaluate`
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import results_page
-from results_kept import kept, kept_beside
+from results_kept import kept, kept_beside, kept_recipes
+from results_wanted import KINDS, refuse_others
 
-from duomem_mlx.errors import DuomemError, UsageError
+from duomem_mlx.cli.main import status
+from duomem_mlx.errors import UsageError
 from duomem_mlx.evaluation.results import interval
+from duomem_mlx.paths import read_json, write_json, write_text
 from duomem_mlx.report.sections import WHAT
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "docs" / "results"
 PAGE, README = ROOT / "docs" / "results.md", ROOT / "README.md"
 BEGIN, END = "<!-- results: scripts/make_results.py -->", "<!-- end of results -->"
-KINDS = ("valid_seen", "own", "seeds", "k", "four_bits", "scienceworld", "recipes")
 ARMS = ("base", "memories", "adapter", "duomem", "teacher")  # of the README
 
 
-def block(kept: dict[str, Any]) -> str:
+def block(found: dict[str, Any]) -> str:
     """The README's section between its two markers."""
-    summary = kept["valid_seen"]
+    summary = found["valid_seen"]
     rows = [
         "| arm | | won | success [95%] | mean steps | s a game | better than base |",
         "|---|---|--:|--:|--:|--:|---|",
@@ -61,11 +62,26 @@ def block(kept: dict[str, Any]) -> str:
         f"{summary['games']} games of ALFWorld's {summary['split']} split, at most {summary['max_steps']} actions "
         f"each, greedy, from observations alone; {summary['model']} (135M parameters), k = {summary['k']}. In the mean "
         f"of steps a game that was not won counts {summary['max_steps']}; p is exact McNemar's on the same games. "
-        f"Measured on Linux, {machine['chip']}, {machine['cores']} cores, MLX {machine['mlx']} on the "
-        f"{machine['device']}, {summary['dtype']}."
+        f"Seconds are a game's share where {summary['batch_size']} are played together, on Linux, {machine['chip']}, "
+        f"{machine['cores']} cores, MLX {machine['mlx']} on the {machine['device']}, {summary['dtype']}."
     )
-    second = [second_world(kept["scienceworld"]), ""] if "scienceworld" in kept else []
-    return "\n".join([BEGIN, "", *rows, "", note, "", *second, END])
+    seeds = [of_seeds(found["seeds"]), ""] if "seeds" in found else []
+    second = [second_world(found["scienceworld"]), ""] if "scienceworld" in found else []
+    return "\n".join([BEGIN, "", *rows, "", note, "", *seeds, *second, END])
+
+
+def of_seeds(summary: dict[str, Any]) -> str:
+    """What other draws of the same training came to, and what memories add over all of them."""
+    arms = summary["arms"]
+    alone, both = (", ".join(str(one["won"]) for one in arms[arm]["seeds"].values()) for arm in ("adapter", "duomem"))
+    found = summary["paired"]["adapter against duomem"]
+    low, high = (100 * bound for bound in found["difference95"])
+    return (
+        f"Trainings of seeds {', '.join(arms['adapter']['seeds'])}, the first of them the one above, won {alone} of "
+        f"the {summary['games']} games with the adapter alone and {both} with both: memories add "
+        f"{100 * found['difference']:+.1f} points [{low:+.1f}, {high:+.1f}] to the trained student, "
+        f"p = {found['p']:.2g} ([docs/results.md](docs/results.md#training-seeds))."
+    )
 
 
 def second_world(summary: dict[str, Any]) -> str:
@@ -78,31 +94,27 @@ def second_world(summary: dict[str, Any]) -> str:
     )
 
 
-def with_block(readme: str, kept: dict[str, Any]) -> str:
+def with_block(readme: str, found: dict[str, Any]) -> str:
     """The README's text with its results replaced."""
     head, rest = readme.split(BEGIN, 1)
-    return head + block(kept) + rest.split(END, 1)[1]
+    return head + block(found) + rest.split(END, 1)[1]
 
 
-def read_kept(folder: Path = KEPT) -> dict[str, Any]:
-    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+def read_kept() -> dict[str, Any]:
+    return {path.stem: read_json(path, "measurement") for path in sorted(KEPT.glob("*.json"))}
 
 
-def keep(kind: str, folders: list[Path], options: argparse.Namespace, into: Path = KEPT) -> Path:
-    """Write what is kept of one measurement. Raises UsageError for other folders than the kind needs."""
+def taken(kind: str, folders: list[Path], adapter: str | None, memories: str | None) -> dict[str, Any]:
+    """What is kept of one measurement. Raises UsageError for another number of folders than the kind needs, and what
+    reading them raises."""
     wanted = 2 if kind == "four_bits" else 1
     if len(folders) != wanted:
         raise UsageError(f"{kind} is made from {wanted} folder(s), not {len(folders)}.", "See --help.")
     if kind == "four_bits":
-        found = kept_beside(*folders, options.adapter, options.memories)
-    elif kind == "recipes":
-        found = json.loads((folders[0] / "recipes.json").read_text(encoding="utf-8"))
-    else:
-        found = kept(folders[0], options.adapter, options.memories)
-    into.mkdir(parents=True, exist_ok=True)
-    path = into / f"{kind}.json"
-    path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return path
+        return kept_beside(*folders, adapter, memories)
+    if kind == "recipes":
+        return kept_recipes(folders[0])
+    return kept(folders[0], adapter, memories)
 
 
 def main() -> None:
@@ -112,15 +124,20 @@ def main() -> None:
     for name in ("--adapter", "--memories"):
         parser.add_argument(name)
     options = parser.parse_args()
-    if options.kind is not None:
-        try:
-            print(f"Kept: {keep(options.kind, options.folders, options)}", file=sys.stderr)
-        except (DuomemError, OSError) as error:
-            sys.exit(str(error))
     found = read_kept()
-    README.write_text(with_block(README.read_text(encoding="utf-8"), found), encoding="utf-8")
-    PAGE.write_text(results_page.page(found), encoding="utf-8")
+    if options.kind is not None:
+        found[options.kind] = taken(options.kind, options.folders, options.adapter, options.memories)
+        refuse_others(options.kind, found[options.kind])
+    elif options.adapter or options.memories:
+        parser.error("--adapter and --memories say where those of a measurement lie: name its kind and folder too")
+    readme, page = with_block(README.read_text(encoding="utf-8"), found), results_page.page(found)
+    if options.kind is not None:
+        path = KEPT / f"{options.kind}.json"
+        write_json(path, found[options.kind])
+        print(f"Kept: {path}", file=sys.stderr)
+    write_text(README, readme)
+    write_text(PAGE, page)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(status(main))

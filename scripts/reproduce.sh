@@ -8,8 +8,8 @@
 # student's 40 games, and more than half an hour for the arms: four to five hours. Training was timed; what is played is
 # reckoned from seconds a game, and all of it has not been run in one go.
 #
-# --small   800 games to learn from, and four arms on 24 valid_seen games: 44 minutes on two cores
-# --seed    stops after training, in another draw: DIR/first-seedN, and from it DIR/adapter-seedN
+# --small   800 games to learn from, and four arms on 24 valid_seen games: at most 44 minutes on two cores
+# --seed    stops after training, in another draw than the usual 0: DIR/first-seedN, and from it DIR/adapter-seedN
 # --out     where everything goes (default runs/reproduce, with --small runs/reproduce-small)
 #
 # ALFWorld's games are taken from $ALFWORLD_DATA, else ~/.cache/alfworld.
@@ -28,12 +28,12 @@ while [ $# -gt 0 ]; do
       ;;
     --small) small=yes ;;
     --seed)
-      case ${2-} in "" | *[!0-9]* | 0?* | ??????????*) fail "--seed needs a number of one to nine digits after it." ;; esac
+      case ${2-} in "" | *[!0-9]* | 0* | ??????????*) fail "--seed needs a number from 1 on, of at most nine digits." ;; esac
       seed=$2
       shift
       ;;
     --out)
-      [ $# -gt 1 ] || fail "--out needs a folder after it."
+      case ${2-} in "" | -*) fail "--out needs a folder after it." ;; esac
       out=$2
       shift
       ;;

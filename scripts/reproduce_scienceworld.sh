@@ -17,9 +17,13 @@ plan=""
 out=runs/reproduce-scienceworld
 while [ $# -gt 0 ]; do
   case $1 in
+    -h | --help)
+      sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
+      exit 0
+      ;;
     --plan) plan=yes ;;
     --out)
-      [ $# -gt 1 ] || fail "--out needs a folder after it."
+      case ${2-} in "" | -*) fail "--out needs a folder after it." ;; esac
       out=$2
       shift
       ;;

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from duomem_mlx.errors import UsageError
+from duomem_mlx.errors import DuomemError, UsageError
 
 if TYPE_CHECKING:
     from duomem_mlx.report.reading import Results
@@ -71,6 +71,17 @@ def kept_beside(first: Path, second: Path, adapter: str | None, memories: str | 
         "evaluations": [kept(folder, adapter, memories) for folder in (first, second)],
         "same": same,
     }
+
+
+def kept_recipes(folder: Path) -> dict[str, Any]:
+    """What scripts/compare_recipes.py found. Raises DuomemError where the file is not its."""
+    from duomem_mlx.paths import read_json
+
+    path = folder / "recipes.json"
+    found = read_json(path, "comparison")
+    if not isinstance(found, dict) or not {"games", "train_games", "recipes"} <= found.keys():
+        raise DuomemError(f"{path} is no comparison of recipes.", "scripts/compare_recipes.py writes one.")
+    return found
 
 
 def parting(game: str, ours: list[str], theirs: list[str]) -> dict[str, Any]:

@@ -1,18 +1,23 @@
-"""The end of docs/results.md: what has not been measured, and the command for each."""
+"""The commands that make each measurement, and the end of docs/results.md: what has not been measured."""
 
 from collections.abc import Mapping
 from typing import Any
+
+from compare_recipes import RECIPES
 
 OUT = "runs/reproduce"
 AXES = f"--adapter {OUT}/adapter --memories {OUT}/memories"
 SEEDS = " ".join(f"--adapter {OUT}/adapter{mark}" for mark in ("", "-seed1", "-seed2"))
 # measurement -> what it is, and its commands
-LADDER = (
-    "scripts/reproduce.sh",
-    f"python scripts/make_results.py own {OUT}/own-games",
-    f"python scripts/make_results.py valid_seen {OUT}/results {AXES}",
-)
 COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "valid_seen": (
+        "the ladder",
+        (
+            "scripts/reproduce.sh",
+            f"python scripts/make_results.py own {OUT}/own-games",
+            f"python scripts/make_results.py valid_seen {OUT}/results {AXES}",
+        ),
+    ),
     "k": (
         "0, 1, 2, 4 and 10 memories, one seed, the first 70 games",
         (
@@ -63,6 +68,8 @@ a Mac:
 
 ```
 duomem-mlx bench                                 # speed and memory of the shipped student, float16 on the GPU
+duomem-mlx models convert smollm2-135m --bits 4 --out runs/smollm2-4bit
+duomem-mlx bench --model runs/smollm2-4bit --adapter smollm2-135m-alfworld       # the same in 4 bits
 duomem-mlx evaluate --games valid_seen --arm base --arm adapter --arm duomem --out runs/mac
 ```"""
 
@@ -71,8 +78,13 @@ def missing(kept: Mapping[str, Any]) -> str:
     parts = ["## Not measured"]
     if left := absent_arms(kept):
         arms = "arm" if len(left) == 1 else "arms"
-        parts.append(entry(f"The {arms} {', '.join(f'`{arm}`' for arm in left)} of the ladder", LADDER))
+        of_ladder = COMMANDS["valid_seen"][1]
+        parts.append(entry(f"The {arms} {', '.join(f'`{arm}`' for arm in left)} of the ladder", of_ladder))
     parts += [entry(what, commands) for name, (what, commands) in COMMANDS.items() if not there(kept, name)]
+    followed = kept.get("recipes", {}).get("recipes", RECIPES)
+    if left := [name for name in RECIPES if name not in followed]:
+        first, second = COMMANDS["recipes"][1]
+        parts.append(entry(f"of the recipes {', '.join(left)}", (f"{first} --only {' '.join(left)}", second)))
     return "\n\n".join([*parts, NEVER])
 
 
@@ -88,8 +100,12 @@ def nothing_to_remember(kept: Mapping[str, Any]) -> bool:
 
 def there(kept: Mapping[str, Any], name: str) -> bool:
     in_ladder = any("seeds" in figures for figures in kept.get("valid_seen", {}).get("arms", {}).values())
-    return name in kept or (name == "seeds" and in_ladder)
+    return name in kept or name == "valid_seen" or (name == "seeds" and in_ladder)
 
 
 def entry(what: str, commands: tuple[str, ...]) -> str:
-    return f"{what[0].upper()}{what[1:]}:\n\n```\n{chr(10).join(commands)}\n```"
+    return f"{what[0].upper()}{what[1:]}:\n\n{fenced(commands)}"
+
+
+def fenced(commands: tuple[str, ...]) -> str:
+    return "\n".join(["```", *commands, "```"])

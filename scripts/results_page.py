@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from results_missing import missing, nothing_to_remember
+from results_missing import COMMANDS, fenced, missing, nothing_to_remember
 
 from duomem_mlx.evaluation.arms import ARMS, TEACHER, name_and_k
 from duomem_mlx.evaluation.results import table_columns, table_rows
@@ -20,10 +20,11 @@ Kept = Mapping[str, Any]  # measurement -> its JSON
 HEAD = """# Results
 
 Made by `python scripts/make_results.py` from the files in [results](results), one a measurement, each the summary of an
-evaluation; [log.md](log.md) says how each came about, and every look at the games that measure."""
+evaluation, under the commands that make it. [log.md](log.md) says how each came about, what else was tried (on-policy
+rounds, lessons on what was lost) and every look at the games that measure."""
 ASKED = {
     "base against memories": "do memories help the untrained student?",
-    "random-memories against memories": "does it matter which memories?",
+    "memories against random-memories": "does it matter which memories?",
     "own-memories against memories": "does it matter whose they are?",
     "base against adapter": "does training help?",
     "adapter against duomem": "do memories help the trained student?",
@@ -43,7 +44,13 @@ DIFFERS = (
 
 
 def page(kept: Kept) -> str:
-    found = [section_text(section) for make in SECTIONS for section in make(kept)]
+    found = []
+    for name, make in SECTIONS.items():
+        parts = [section_text(section) for section in make(kept)]
+        if parts and name in COMMANDS:
+            title, rest = parts[0].split("\n\n", 1)
+            parts[0] = "\n\n".join([title, fenced(COMMANDS[name][1]), rest])
+        found += parts
     return "\n\n".join([HEAD, *found, missing(kept)]) + "\n"
 
 
@@ -169,7 +176,9 @@ def by_k(kept: Kept) -> Iterator[Section]:
 def spread(kept: Kept) -> Iterator[Section]:
     of = kept.get("seeds") or kept.get("valid_seen")
     if of is not None and (section := sections.seeds(of["arms"])) is not None:
-        yield Section("seeds", section.title, (*section.text, measured_on(of)), section.tables)
+        paired = sections.paired_table(of["paired"])
+        tables = (*section.tables, *(() if paired is None else (paired,)))
+        yield Section("seeds", section.title, (*section.text, measured_on(of)), tables)
         rows = tuple(tuple(row) for row in table_rows({"arms": of["arms"]}) if "seed" in row[0])
         each = Table("Each seed", table_columns({"arms": of["arms"]})[:4], tuple(row[:4] for row in rows))
         yield Section("each", "Each training", (), (each,))
@@ -192,7 +201,11 @@ def four_bits(kept: Kept) -> Iterator[Section]:
     if parted:
         names = [weights_of(one) for one in of["evaluations"]]
         tables.append(Table("Where the others part", ("arm", "game", "turn", *names), tuple(parted)))
-    text = "A game has the same actions when every one of them is the same. " + measured_on(of["evaluations"][1])
+    text = (
+        "A game has the same actions when every one of them is the same. On disk the first is the package's own file, "
+        "in blocks of 4 bits, which become float32 when it is opened; the second keeps these blocks in MLX's form. "
+        f"{measured_on(of['evaluations'][1])}"
+    )
     yield Section("bits", "In 4 bits", (text,), tuple(tables))
 
 
@@ -232,8 +245,10 @@ def recipes(kept: Kept) -> Iterator[Section]:
         cells = [f"{one['trained_steps']:,}", f"{one['trained_tokens']:,}", f"{one['won']}/{one['games']}"]
         cells += [rate(one["won"] / one["games"], one["wilson95"]), number(one["steps_mean"])]
         cells += [f"{one['refused']:.1%}", number(one["seconds_per_game"])]
-        alone = (one["against"], f"{one['alone']} : {one['other_alone']}", f"{one['p']:.2g}")
-        rows.append((name, one["what"], *cells, *(alone if one["against"] else (NONE, NONE, NONE))))
+        alone = (NONE,) * 3
+        if one["against"] and one["p"] is not None:
+            alone = (one["against"], f"{one['alone']} : {one['other_alone']}", f"{one['p']:.2g}")
+        rows.append((name, one["what"], *cells, *alone))
     columns = ("recipe", "what it is", "training steps", "tokens", "won", "success [95%]", "mean steps", "refused")
     columns += ("s a game", "against", "it alone won : that alone won", "p")
     text = (
@@ -245,4 +260,12 @@ def recipes(kept: Kept) -> Iterator[Section]:
     yield Section("recipes", "What makes a student good", (text,), tables)
 
 
-SECTIONS = (ladder, speed, by_k, spread, four_bits, scienceworld, recipes)
+SECTIONS = {
+    "valid_seen": ladder,
+    "speed": speed,  # of the ladder too
+    "k": by_k,
+    "seeds": spread,
+    "four_bits": four_bits,
+    "scienceworld": scienceworld,
+    "recipes": recipes,
+}

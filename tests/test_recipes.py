@@ -2,20 +2,26 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import compare_recipes
 import make_results
 import pytest
 import results_page
-from compare_recipes import RECIPES, Bench, table, text_of, thoughtful, train_words
+from compare_recipes import RECIPES, Bench, hold_out, table, text_of, thoughtful, train_words
 from thoughts import with_thoughts
 
+from duomem_mlx.cli.main import status
+from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.household.environment import household
+from duomem_mlx.household.files import DATA_FOLDER
 from duomem_mlx.household.wording import NAME
 from duomem_mlx.teachers.record import attempt
 from duomem_mlx.trajectory import from_record, to_record
 
+from .household.rooms import know_these_rules, write_game
 from .report.folders import episode, results, step
 
 
@@ -62,6 +68,103 @@ def test_thoughts_differ_from_chat_in_the_thoughts_alone(bench: Bench) -> None:
         assert record == other
 
 
+@pytest.fixture
+def taught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Trajectories of three training games, of a floor plan each; the games' data folder is `data`."""
+    know_these_rules(monkeypatch)
+    for seed in range(3):
+        folder = f"pick_and_place_simple-Pen-None-Desk-{301 + seed}"
+        write_game(tmp_path / "data" / DATA_FOLDER / "train" / folder / "trial_1", seed=seed)
+    monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path / "data"))
+    world = household()
+    played = [attempt(world, game, world.teacher(), {"kind": "search"}, 30) for game in world.tasks("train")]
+    (tmp_path / "taught.jsonl").write_text("".join(json.dumps(to_record(one)) + "\n" for one in played))
+    return tmp_path / "taught.jsonl"
+
+
+def games_in(folder: Path) -> list[str]:
+    return household(folder).tasks("train")
+
+
+def test_floor_plans_are_held_out_whole_and_links_follow_the_data_folder(taught, tmp_path, monkeypatch) -> None:
+    bench = Bench(tmp_path / "out", games=1, train_games=2, model=None)
+    for place in ("data", "elsewhere"):
+        if place == "elsewhere":
+            (tmp_path / "data").rename(tmp_path / place)
+            monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path / place))
+        hold_out(bench, taught)
+        held, others = (games_in(bench.folder / part) for part in ("held-out", "others"))
+        assert (len(held), len(others)) == (1, 2)
+        lines = (bench.folder / "teach" / "trajectories.jsonl").read_text().splitlines()
+        assert sorted(json.loads(line)["game"] for line in lines) == others
+
+
+def test_a_folder_is_one_comparison(taught, tmp_path) -> None:
+    hold_out(Bench(tmp_path / "out", games=1, train_games=2, model=None), taught)
+    hold_out(Bench(tmp_path / "out", games=9, train_games=2, model=None), taught)
+    for other in (Bench(tmp_path / "out", 1, 3, None), Bench(tmp_path / "out", 1, 2, "other")):
+        with pytest.raises(UsageError, match=r"is another comparison \(other (train_games|model)\)"):
+            hold_out(other, taught)
+    taught.write_text("".join(taught.read_text().splitlines(keepends=True)[:2]))
+    with pytest.raises(UsageError, match=r"other trajectories"):
+        hold_out(Bench(tmp_path / "out", 1, 2, None), taught)
+
+
+def test_trajectories_of_other_games_are_refused_and_nothing_is_written(bench, taught, tmp_path) -> None:
+    generated = bench.folder / "teach" / "trajectories.jsonl"
+    with pytest.raises(UsageError, match="has no won game of train"):
+        hold_out(Bench(tmp_path / "out", 1, 2, None), generated)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["out"], 2),
+        (["out", "--trajectories", "nowhere"], 2),
+        (["out", "--trajectories", "torn"], 1),
+        (["taught.jsonl", "--trajectories", "taught.jsonl"], 1),
+        (["out", "--trajectories", "taught.jsonl", "--games", "0"], 2),
+        (["out", "--trajectories", "taught.jsonl", "--train-games", "-5"], 2),
+        (["out", "--trajectories", "taught.jsonl", "--only", "better"], 2),
+    ],
+)
+def test_a_call_that_is_off_ends_in_a_sentence(words, code, taught, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("torn").write_text('{"game": ')
+    monkeypatch.setattr(sys, "argv", ["compare_recipes.py", *words])
+    assert status(compare_recipes.main) == code
+    said = capsys.readouterr().err
+    assert said
+    assert "bug" not in said
+    assert not Path("out").exists()
+
+
+def test_a_recipe_without_the_one_it_changes_stands_alone(bench: Bench) -> None:
+    results(bench.results("chat"), [episode("g/0", "adapter", True, [step("look", "You see a mug 1.")])])
+    bench.adapter("chat").mkdir(parents=True)
+    record = {"figures": {"steps": 150, "planned_steps": 150}, "data": {"tokens": 9000}}
+    (bench.adapter("chat") / "duomem.json").write_text(json.dumps(record))
+    found = table(bench)
+    assert (found["chat"]["alone"], found["chat"]["p"]) == (None, None)
+    assert "against" not in text_of(found).splitlines()[1]
+    page = results_page.page({"recipes": {"games": 1, "train_games": 6, "recipes": found}})
+    assert re.search(r"\n\| chat \| .* \| – \| – \| – \|\n", page)
+
+
+@pytest.mark.parametrize(("code", "words"), [(2, "above say why"), (1, "goes on")])
+def test_a_command_that_fails_is_named(code, words, monkeypatch) -> None:
+    monkeypatch.setattr(subprocess, "run", lambda call, **_: subprocess.CompletedProcess(call, code))
+    with pytest.raises(DuomemError, match=f"`duomem-mlx train` stopped with {code}.*{words}"):
+        compare_recipes.run("train", "--out", "x")
+
+
+def test_ctrl_c_within_a_command_stops_the_comparison(monkeypatch) -> None:
+    monkeypatch.setattr(subprocess, "run", lambda call, **_: subprocess.CompletedProcess(call, 130))
+    with pytest.raises(KeyboardInterrupt):
+        compare_recipes.run("train", "--out", "x")
+
+
 def test_every_recipe_is_compared_with_one_that_came_before_it() -> None:
     before: set[str] = set()
     for name, recipe in RECIPES.items():
@@ -78,14 +181,13 @@ def test_recipes_stand_beside_the_one_they_change(bench: Bench, tmp_path: Path, 
         (bench.adapter(name) / "duomem.json").write_text(json.dumps(record))
     found = table(bench)
     assert list(found) == ["plain", "chat", "thoughts"]
-    assert [(one["alone"], one["other_alone"]) for one in found.values()] == [(0, 0), (0, 1), (2, 0)]
+    assert [(one["alone"], one["other_alone"]) for one in found.values()] == [(None, None), (0, 1), (2, 0)]
     assert (found["thoughts"]["against"], found["thoughts"]["trained_steps"]) == ("chat", 150)
     assert "thoughts" in text_of(found)
     (tmp_path / "recipes.json").write_text(
         json.dumps({"format": 1, "games": 4, "train_games": 6, "recipes": found}), encoding="utf-8"
     )
-    make_results.keep("recipes", [tmp_path], options=None, into=tmp_path / "kept")
-    page = results_page.page(make_results.read_kept(tmp_path / "kept"))
+    page = results_page.page({"recipes": make_results.taken("recipes", [tmp_path], None, None)})
     assert re.search(r"\n\| thoughts \| .* \| 150 \| 9,000 \| 3/4 \| .* \| chat \| 2 : 0 \| ", page)
     assert re.search(r"\n\| plain \| .* \| – \| – \| – \|\n", page)
 

@@ -3,13 +3,21 @@
 import json
 import re
 import shlex
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
+import compare_recipes
 import make_results
 import pytest
 import results_missing
 import results_page
+from results_wanted import refuse_others
+
+from duomem_mlx.cli.main import status
+from duomem_mlx.errors import UsageError
+from duomem_mlx.evaluation.arms import ARMS, TEACHER
 
 from .test_readme import unknown
 
@@ -38,7 +46,71 @@ def test_what_is_not_there_is_not_on_the_page_but_as_a_command() -> None:
     assert "|" not in page
     for name in results_missing.COMMANDS:
         assert f"make_results.py {name} " in page
-        assert f"make_results.py {name} " not in results_missing.missing({name: {}})
+        kept = {**KEPT} if name == "valid_seen" else {name: {}}
+        assert f"make_results.py {name} " not in results_missing.missing(kept)
+
+
+def test_what_is_there_stands_under_its_commands() -> None:
+    page = results_page.page(KEPT)
+    for name in results_missing.COMMANDS:
+        assert page.count(f"make_results.py {name} ") == 1 + (name == "recipes" and "Of the recipes" in page)
+
+
+def test_a_recipe_that_was_not_followed_is_said() -> None:
+    followed = {name: {} for name in compare_recipes.RECIPES if name != "chat"}
+    assert "--only chat\n" in results_missing.missing({**KEPT, "recipes": {"recipes": followed}})
+    followed["chat"] = {}
+    assert "--only" not in results_missing.missing({**KEPT, "recipes": {"recipes": followed}})
+
+
+def test_every_comparison_that_is_asked_for_is_named_as_evaluations_name_it() -> None:
+    order = [*ARMS, TEACHER]
+    for name in results_page.ASKED:
+        first, second = name.split(" against ")
+        assert order.index(first) < order.index(second), name
+
+
+@pytest.mark.parametrize("kind", sorted(set(KEPT) - {"recipes"}))
+def test_what_is_kept_is_what_its_kind_needs(kind: str) -> None:
+    refuse_others(kind, KEPT[kind])
+    for other in [KEPT["own"] if kind != "own" else KEPT["seeds"], {**first_of(kind), "arms": {}}]:
+        with pytest.raises(UsageError, match="Nothing was kept"):
+            refuse_others(kind, other)
+
+
+def first_of(kind: str) -> dict[str, Any]:
+    return KEPT[kind].get("evaluations", [KEPT[kind]])[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "other", "why"),
+    [
+        ("valid_seen", KEPT["k"], "140 games, not 70"),
+        ("valid_seen", KEPT["seeds"], "base, memories, random-memories were not played"),
+        ("seeds", KEPT["valid_seen"], "adapters of several training seeds"),
+        ("k", {**KEPT["valid_seen"], "games": 70}, "several numbers of memories"),
+        ("four_bits", {"evaluations": KEPT["four_bits"]["evaluations"][:1] * 2}, "then in 4 bits"),
+    ],
+)
+def test_another_measurement_is_refused(kind: str, other: dict[str, Any], why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        refuse_others(kind, other)
+
+
+@pytest.mark.parametrize("text", ["", '{"recipes": ', "[]", '{"hello": 1}'])
+def test_what_is_torn_or_another_thing_changes_nothing(text: str, tmp_path: Path, monkeypatch, capsys) -> None:
+    for name in ("README", "PAGE", "KEPT"):
+        there = getattr(make_results, name)
+        mine = tmp_path / there.name
+        shutil.copytree(there, mine) if there.is_dir() else shutil.copy(there, mine)
+        monkeypatch.setattr(make_results, name, mine)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "recipes.json").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["make_results.py", "recipes", str(tmp_path / "folder")])
+    assert status(make_results.main) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def changed(found: Any, times: float) -> Any:

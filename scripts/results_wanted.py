@@ -1,0 +1,56 @@
+"""What a measurement must be to stand under docs/results: another one is refused before anything is written."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from duomem_mlx.errors import UsageError
+from duomem_mlx.report.reading import curves_of
+
+
+@dataclass(frozen=True)
+class Wanted:
+    env: str
+    split: str
+    arms: tuple[str, ...]
+    games: int | None = None  # None: as many as were played
+
+
+SEEN = 140  # games of valid_seen
+WANTED = {
+    "valid_seen": Wanted("household", "valid_seen", ("base", "memories", "random-memories", "adapter", "duomem"), SEEN),
+    "own": Wanted("household", "train", ("base",)),
+    "seeds": Wanted("household", "valid_seen", ("adapter", "duomem"), SEEN),
+    "k": Wanted("household", "valid_seen", ("memories", "duomem"), 70),
+    "four_bits": Wanted("household", "valid_seen", ("adapter", "duomem"), 20),
+    "scienceworld": Wanted("scienceworld", "test:short:5", ("base", "memories", "adapter", "duomem"), 60),
+}
+KINDS = (*WANTED, "recipes")
+
+
+def refuse_others(kind: str, found: Mapping[str, Any]) -> None:
+    """Raises UsageError where what was measured is not what the kind's section says it is."""
+    if kind == "recipes":
+        return
+    for one in found.get("evaluations", [found]):
+        of_kind(kind, WANTED[kind], one)
+    arms = found.get("arms", {})
+    if kind == "seeds" and not all("seeds" in arms[name] for name in WANTED[kind].arms):
+        refuse(kind, "adapters of several training seeds")
+    if kind == "k" and not curves_of(arms, found["k"]):
+        refuse(kind, "several numbers of memories")
+    if kind == "four_bits" and [one["bits"] for one in found["evaluations"]] != [None, 4]:
+        refuse(kind, "the student whole first, then in 4 bits")
+
+
+def of_kind(kind: str, wanted: Wanted, one: Mapping[str, Any]) -> None:
+    if (one["env"], one["split"]) != (wanted.env, wanted.split):
+        refuse(kind, f"games {wanted.split} of the world {wanted.env}, not {one['split']} of {one['env']}")
+    if wanted.games not in (None, one["games"]):
+        refuse(kind, f"{wanted.games} games, not {one['games']}")
+    if absent := [name for name in wanted.arms if name not in one["arms"]]:
+        refuse(kind, f"the arms {', '.join(wanted.arms)}; {', '.join(absent)} were not played")
+
+
+def refuse(kind: str, needs: str) -> None:
+    raise UsageError(f"{kind} needs {needs}.", "Nothing was kept.")
