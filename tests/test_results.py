@@ -63,6 +63,28 @@ def test_a_recipe_that_was_not_followed_is_said() -> None:
     assert "--only" not in results_missing.missing({**KEPT, "recipes": {"recipes": followed}})
 
 
+def test_what_readme_and_card_tell_in_words_is_what_was_measured() -> None:
+    card = (make_results.ROOT / "adapters" / "smollm2-135m-alfworld" / "README.md").read_text(encoding="utf-8")
+    readme = make_results.README.read_text(encoding="utf-8")
+    arms, own = KEPT["valid_seen"]["arms"], KEPT["own"]["arms"]["base"]
+    silent, said = arms["base"]["flags"]["no_action"], arms["base"]["answers"]
+    won = {arm: [one["won"] for one in KEPT["seeds"]["arms"][arm]["seeds"].values()] for arm in ("adapter", "duomem")}
+    assert own["won"] == 0
+    assert [won["duomem"][0], won["adapter"][0]] == [arms["duomem"]["won"], arms["adapter"]["won"]]
+    for text, told in [
+        (readme, f"in {silent:,} of its {said:,} turns there was no action"),
+        (readme, f"none of {own['games']} training games"),
+        (card, f"{won['duomem'][0]} won with the shipped memories, {won['adapter'][0]} without"),
+        (
+            card,
+            "won {} and {} of the 140 games with memories, {} and {} without".format(
+                *won["duomem"][1:], *won["adapter"][1:]
+            ),
+        ),
+    ]:
+        assert told in " ".join(text.split())
+
+
 def test_every_comparison_that_is_asked_for_is_named_as_evaluations_name_it() -> None:
     order = [*ARMS, TEACHER]
     for name in results_page.ASKED:
