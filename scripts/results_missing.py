@@ -84,7 +84,7 @@ def missing(kept: Mapping[str, Any]) -> str:
     followed = kept.get("recipes", {}).get("recipes", RECIPES)
     if left := [name for name in RECIPES if name not in followed]:
         first, second = COMMANDS["recipes"][1]
-        parts.append(entry(f"of the recipes {', '.join(left)}", (f"{first} --only {' '.join(left)}", second)))
+        parts.append(entry(f"of the recipes, {', '.join(left)}", (f"{first} --only {' '.join(left)}", second)))
     return "\n\n".join([*parts, NEVER])
 
 
