@@ -13,6 +13,7 @@ smaller. A folder is one comparison: of these trajectories, with so many trainin
 import argparse
 import json
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -22,10 +23,11 @@ from typing import Any
 
 from duomem_mlx.cli.main import status
 from duomem_mlx.errors import DuomemError, UsageError
-from duomem_mlx.paths import CONFIG, digest, read_json, write_json, write_text
+from duomem_mlx.paths import claim_run, digest, read_json, write_json, write_text
 
 SHARE, SEED = 0.03, 0
-TRAIN_GAMES, TOGETHER, MAX_STEPS = 600, 24, 30
+GAMES, TRAIN_GAMES, TOGETHER, MAX_STEPS = 100, 600, 24, 30
+SAVING_SECONDS = 30.0  # a command that Ctrl-C reached too has so long to save what it has
 PLAIN = "plain"
 
 
@@ -92,7 +94,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--trajectories", type=Path)
     parser.add_argument("--only", nargs="+", choices=RECIPES, default=list(RECIPES), metavar="NAME")
-    parser.add_argument("--games", type=at_least_one, default=100, metavar="N")
+    parser.add_argument("--games", type=at_least_one, default=GAMES, metavar="N")
     parser.add_argument("--train-games", type=at_least_one, default=TRAIN_GAMES, metavar="N")
     parser.add_argument("--model", metavar="ID")
     for flag in ("--plan", "--list", "--json"):
@@ -111,16 +113,15 @@ def main() -> None:
         return
     for name in options.only:
         follow(bench, name)
-    found = {"format": 1, "games": bench.games, "train_games": bench.train_games, "recipes": table(bench)}
+    found = {"format": 1, "games": bench.games, **bench.settings, "recipes": table(bench)}
     write_json(bench.folder / "recipes.json", found)
     print(json.dumps(found) if options.json else text_of(found["recipes"]))
 
 
 def at_least_one(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
 
 
 def hold_out(bench: Bench, trajectories: Path) -> None:
@@ -141,11 +142,10 @@ def hold_out(bench: Bench, trajectories: Path) -> None:
     if not taught:
         raise UsageError(f"{file} has no won game of train.", "`duomem-mlx teach --games train` writes such a file.")
     settings = {"trajectories": digest([to_record(one) for one in taught]), **bench.settings}
-    there = read_json(folder / CONFIG, "comparison's config.json") if (folder / CONFIG).is_file() else settings
-    if there != settings:
-        names = ", ".join(sorted(name for name in settings if there.get(name) != settings[name]))
-        raise UsageError(f"{folder} is another comparison (other {names}).", "Choose another folder.")
-    write_json(folder / CONFIG, settings)
+    try:
+        claim_run(folder, "compare_recipes", settings, outputs=())
+    except UsageError as error:
+        raise UsageError(error.what, "Choose another folder.") from None
     kept, held = split_held_out(taught, SHARE, lambda one: environment.place(one.game), SEED)
     plans = {environment.place(one.game) for one in held}
     below = data_folder() / DATA_FOLDER
@@ -223,13 +223,22 @@ def run(*words: object) -> str:
     call = [sys.executable, "-m", "duomem_mlx", *map(str, words)]
     print("$ duomem-mlx", shlex.join(call[3:]), file=sys.stderr, flush=True)
     wanted = subprocess.PIPE if "--json" in words else sys.stderr
-    done = subprocess.run(call, stdout=wanted, text=True)
-    if done.returncode == 130:
+    with subprocess.Popen(call, stdout=wanted, text=True) as process:
+        try:
+            said, _ = process.communicate()
+        except KeyboardInterrupt:
+            try:
+                process.wait(SAVING_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGINT)
+                process.wait()
+            raise
+    if process.returncode == 130:
         raise KeyboardInterrupt
-    if done.returncode:
-        fix = "The words above say why." if done.returncode == 2 else "The same call goes on."
-        raise DuomemError(f"`duomem-mlx {call[3]}` stopped with {done.returncode}.", fix)
-    return done.stdout or ""
+    if process.returncode:
+        fix = "The words above say why." if process.returncode == 2 else "The same call goes on."
+        raise DuomemError(f"`duomem-mlx {call[3]}` stopped with {process.returncode}.", fix)
+    return said or ""
 
 
 def plan(bench: Bench, names: Sequence[str]) -> dict[str, Any]:
@@ -271,17 +280,16 @@ def told(planned: dict[str, Any]) -> str:
 
 
 def table(bench: Bench) -> dict[str, Any]:
-    """Every recipe that has been followed, on the games that it and the one it is compared with both played."""
+    """Every recipe that has been followed to its end, beside the one it changes, on the games that both played."""
     from duomem_mlx.evaluation.results import read_episodes
     from duomem_mlx.evaluation.statistics import discordant, mcnemar, wilson
 
     verdicts: dict[str, dict[str, bool]] = {}
     found: dict[str, Any] = {}
     for name, recipe in RECIPES.items():
-        try:
-            seeds = next(played for arm, played in read_episodes(bench.results(name)).items() if arm != "teacher")
-        except (DuomemError, StopIteration):
-            continue  # not followed yet
+        if not (bench.results(name) / "summary.json").is_file():
+            continue
+        seeds = next(played for arm, played in read_episodes(bench.results(name)).items() if arm != "teacher")
         episodes = [episode for of_seed in seeds.values() for episode in of_seed]
         verdicts[name] = {one.game: one.won for one in episodes}
         won, games = sum(verdicts[name].values()), len(verdicts[name])

@@ -65,19 +65,21 @@ def block(found: dict[str, Any]) -> str:
         f"Seconds are a game's share where {summary['batch_size']} are played together, on Linux, {machine['chip']}, "
         f"{machine['cores']} cores, MLX {machine['mlx']} on the {machine['device']}, {summary['dtype']}."
     )
-    seeds = [of_seeds(found["seeds"]), ""] if "seeds" in found else []
+    seeds = [of_seeds(found["seeds"], summary["arms"]), ""] if "seeds" in found else []
     second = [second_world(found["scienceworld"]), ""] if "scienceworld" in found else []
     return "\n".join([BEGIN, "", *rows, "", note, "", *seeds, *second, END])
 
 
-def of_seeds(summary: dict[str, Any]) -> str:
+def of_seeds(summary: dict[str, Any], ladder: dict[str, Any]) -> str:
     """What other draws of the same training came to, and what memories add over all of them."""
     arms = summary["arms"]
-    alone, both = (", ".join(str(one["won"]) for one in arms[arm]["seeds"].values()) for arm in ("adapter", "duomem"))
+    won = {arm: [one["won"] for one in arms[arm]["seeds"].values()] for arm in ("adapter", "duomem")}
+    alone, both = (", ".join(map(str, of_each)) for of_each in won.values())
+    first = ", the first of them the one above," if all(won[arm][0] == ladder[arm]["won"] for arm in won) else ""
     found = summary["paired"]["adapter against duomem"]
     low, high = (100 * bound for bound in found["difference95"])
     return (
-        f"Trainings of seeds {', '.join(arms['adapter']['seeds'])}, the first of them the one above, won {alone} of "
+        f"Trainings of seeds {', '.join(arms['adapter']['seeds'])}{first} won {alone} of "
         f"the {summary['games']} games with the adapter alone and {both} with both: memories add "
         f"{100 * found['difference']:+.1f} points [{low:+.1f}, {high:+.1f}] to the trained student, "
         f"p = {found['p']:.2g} ([docs/results.md](docs/results.md#training-seeds))."
@@ -126,8 +128,9 @@ def main() -> None:
     options = parser.parse_args()
     found = read_kept()
     if options.kind is not None:
-        found[options.kind] = taken(options.kind, options.folders, options.adapter, options.memories)
-        refuse_others(options.kind, found[options.kind])
+        measured = taken(options.kind, options.folders, options.adapter, options.memories)
+        refuse_others(options.kind, measured, found)
+        found[options.kind] = measured
     elif options.adapter or options.memories:
         parser.error("--adapter and --memories say where those of a measurement lie: name its kind and folder too")
     readme, page = with_block(README.read_text(encoding="utf-8"), found), results_page.page(found)

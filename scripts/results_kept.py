@@ -79,7 +79,8 @@ def kept_recipes(folder: Path) -> dict[str, Any]:
 
     path = folder / "recipes.json"
     found = read_json(path, "comparison")
-    if not isinstance(found, dict) or not {"games", "train_games", "recipes"} <= found.keys():
+    named = isinstance(found, dict) and {"games", "train_games", "model", "recipes"} <= found.keys()
+    if not (named and isinstance(found["recipes"], dict)):
         raise DuomemError(f"{path} is no comparison of recipes.", "scripts/compare_recipes.py writes one.")
     return found
 

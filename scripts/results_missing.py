@@ -61,7 +61,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
 }
-WANTED = ("base", "own-memories", "memories", "random-memories", "adapter", "duomem", "teacher")
+LADDER = ("base", "own-memories", "memories", "random-memories", "adapter", "duomem", "teacher")
 NEVER = """No larger student, no language model as teacher and no Mac could be had where these figures were made.
 [your-model.md](your-model.md) has the commands for a student of 1.7B to 4B and for a language model as teacher. On
 a Mac:
@@ -80,7 +80,11 @@ def missing(kept: Mapping[str, Any]) -> str:
         arms = "arm" if len(left) == 1 else "arms"
         of_ladder = COMMANDS["valid_seen"][1]
         parts.append(entry(f"The {arms} {', '.join(f'`{arm}`' for arm in left)} of the ladder", of_ladder))
-    parts += [entry(what, commands) for name, (what, commands) in COMMANDS.items() if not there(kept, name)]
+    parts += [
+        entry(what, commands)
+        for name, (what, commands) in COMMANDS.items()
+        if name != "valid_seen" and not there(kept, name)
+    ]
     followed = kept.get("recipes", {}).get("recipes", RECIPES)
     if left := [name for name in RECIPES if name not in followed]:
         first, second = COMMANDS["recipes"][1]
@@ -91,7 +95,7 @@ def missing(kept: Mapping[str, Any]) -> str:
 def absent_arms(kept: Mapping[str, Any]) -> list[str]:
     """Of the ladder; a student that won none of its own games has no memories to be given."""
     arms = kept.get("valid_seen", {}).get("arms", {})
-    return [arm for arm in WANTED if arm not in arms and not (arm == "own-memories" and nothing_to_remember(kept))]
+    return [arm for arm in LADDER if arm not in arms and not (arm == "own-memories" and nothing_to_remember(kept))]
 
 
 def nothing_to_remember(kept: Mapping[str, Any]) -> bool:
@@ -100,7 +104,7 @@ def nothing_to_remember(kept: Mapping[str, Any]) -> bool:
 
 def there(kept: Mapping[str, Any], name: str) -> bool:
     in_ladder = any("seeds" in figures for figures in kept.get("valid_seen", {}).get("arms", {}).values())
-    return name in kept or name == "valid_seen" or (name == "seeds" and in_ladder)
+    return name in kept or (name == "seeds" and in_ladder)
 
 
 def entry(what: str, commands: tuple[str, ...]) -> str:

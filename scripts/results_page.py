@@ -20,7 +20,8 @@ Kept = Mapping[str, Any]  # measurement -> its JSON
 HEAD = """# Results
 
 Made by `python scripts/make_results.py` from the files in [results](results), one a measurement, each the summary of an
-evaluation, under the commands that make it. [log.md](log.md) says how each came about, what else was tried (on-policy
+evaluation, under the commands that make it; how many games were played together may have been another number, and
+stands with the figures. [log.md](log.md) says how each came about, what else was tried (on-policy
 rounds, lessons on what was lost) and every look at the games that measure."""
 ASKED = {
     "base against memories": "do memories help the untrained student?",
@@ -244,13 +245,13 @@ def recipes(kept: Kept) -> Iterator[Section]:
     for name, one in of["recipes"].items():
         cells = [f"{one['trained_steps']:,}", f"{one['trained_tokens']:,}", f"{one['won']}/{one['games']}"]
         cells += [rate(one["won"] / one["games"], one["wilson95"]), number(one["steps_mean"])]
-        cells += [f"{one['refused']:.1%}", number(one["seconds_per_game"])]
+        cells.append(f"{one['refused']:.1%}")
         alone = (NONE,) * 3
         if one["against"] and one["p"] is not None:
             alone = (one["against"], f"{one['alone']} : {one['other_alone']}", f"{one['p']:.2g}")
         rows.append((name, one["what"], *cells, *alone))
     columns = ("recipe", "what it is", "training steps", "tokens", "won", "success [95%]", "mean steps", "refused")
-    columns += ("s a game", "against", "it alone won : that alone won", "p")
+    columns += ("against", "it alone won : that alone won", "p")
     text = (
         f"Each trained on {of['train_games']} training games or as many steps of fewer, and judged on {of['games']} "
         "others, of floor plans that are held out whole, against another recipe on the same games by exact McNemar's; "

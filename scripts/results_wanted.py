@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from compare_recipes import GAMES, MAX_STEPS, TRAIN_GAMES
+
 from duomem_mlx.errors import UsageError
 from duomem_mlx.report.reading import curves_of
 
@@ -16,6 +18,7 @@ class Wanted:
     games: int | None = None  # None: as many as were played
 
 
+STUDENT = "smollm2-135m"
 SEEN = 140  # games of valid_seen
 WANTED = {
     "valid_seen": Wanted("household", "valid_seen", ("base", "memories", "random-memories", "adapter", "duomem"), SEEN),
@@ -28,9 +31,16 @@ WANTED = {
 KINDS = (*WANTED, "recipes")
 
 
-def refuse_others(kind: str, found: Mapping[str, Any]) -> None:
-    """Raises UsageError where what was measured is not what the kind's section says it is."""
+def refuse_others(kind: str, found: Mapping[str, Any], kept: Mapping[str, Any]) -> None:
+    """Raises UsageError where what was measured is not what the kind's section says it is, or where recipes that are
+    `kept` would be lost."""
     if kind == "recipes":
+        if (found["games"], found["train_games"], found["model"]) != (GAMES, TRAIN_GAMES, None):
+            refuse(kind, f"the shipped student, {TRAIN_GAMES} games to train on and {GAMES} to judge by")
+        if absent := [name for name in kept.get(kind, {}).get("recipes", ()) if name not in found["recipes"]]:
+            refuse(kind, f"all that are kept; {', '.join(absent)} were not followed there")
+        if short := [name for name, one in found["recipes"].items() if one["games"] != GAMES]:
+            refuse(kind, f"{GAMES} games of each; {', '.join(short)} had others")
         return
     for one in found.get("evaluations", [found]):
         of_kind(kind, WANTED[kind], one)
@@ -46,6 +56,8 @@ def refuse_others(kind: str, found: Mapping[str, Any]) -> None:
 def of_kind(kind: str, wanted: Wanted, one: Mapping[str, Any]) -> None:
     if (one["env"], one["split"]) != (wanted.env, wanted.split):
         refuse(kind, f"games {wanted.split} of the world {wanted.env}, not {one['split']} of {one['env']}")
+    if one["max_steps"] != MAX_STEPS or (one["bits"] is None and one["model"] != STUDENT):
+        refuse(kind, f"{STUDENT} and at most {MAX_STEPS} actions a game, not {one['model']} and {one['max_steps']}")
     if wanted.games not in (None, one["games"]):
         refuse(kind, f"{wanted.games} games, not {one['games']}")
     if absent := [name for name in wanted.arms if name not in one["arms"]]:

@@ -103,7 +103,7 @@ def test_a_folder_is_one_comparison(taught, tmp_path) -> None:
     hold_out(Bench(tmp_path / "out", games=1, train_games=2, model=None), taught)
     hold_out(Bench(tmp_path / "out", games=9, train_games=2, model=None), taught)
     for other in (Bench(tmp_path / "out", 1, 3, None), Bench(tmp_path / "out", 1, 2, "other")):
-        with pytest.raises(UsageError, match=r"is another comparison \(other (train_games|model)\)"):
+        with pytest.raises(UsageError, match=r"another run \(other (train_games|model)\). Choose another folder"):
             hold_out(other, taught)
     taught.write_text("".join(taught.read_text().splitlines(keepends=True)[:2]))
     with pytest.raises(UsageError, match=r"other trajectories"):
@@ -118,24 +118,24 @@ def test_trajectories_of_other_games_are_refused_and_nothing_is_written(bench, t
 
 
 @pytest.mark.parametrize(
-    ("words", "code"),
+    ("words", "code", "told"),
     [
-        (["out"], 2),
-        (["out", "--trajectories", "nowhere"], 2),
-        (["out", "--trajectories", "torn"], 1),
-        (["taught.jsonl", "--trajectories", "taught.jsonl"], 1),
-        (["out", "--trajectories", "taught.jsonl", "--games", "0"], 2),
-        (["out", "--trajectories", "taught.jsonl", "--train-games", "-5"], 2),
-        (["out", "--trajectories", "taught.jsonl", "--only", "better"], 2),
+        (["out"], 2, "--trajectories is needed"),
+        (["out", "--trajectories", "nowhere"], 2, "nowhere"),
+        (["out", "--trajectories", "torn"], 1, "torn"),
+        (["taught.jsonl", "--trajectories", "taught.jsonl"], 2, "Choose another folder"),
+        (["out", "--trajectories", "taught.jsonl", "--games", "0"], 2, "'0' is not a whole number"),
+        (["out", "--trajectories", "taught.jsonl", "--train-games", "-5"], 2, "'-5' is not a whole number"),
+        (["out", "--trajectories", "taught.jsonl", "--only", "better"], 2, "better"),
     ],
 )
-def test_a_call_that_is_off_ends_in_a_sentence(words, code, taught, tmp_path, monkeypatch, capsys) -> None:
+def test_a_call_that_is_off_ends_in_a_sentence(words, code, told, taught, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     Path("torn").write_text('{"game": ')
     monkeypatch.setattr(sys, "argv", ["compare_recipes.py", *words])
     assert status(compare_recipes.main) == code
     said = capsys.readouterr().err
-    assert said
+    assert told in said
     assert "bug" not in said
     assert not Path("out").exists()
 
@@ -154,15 +154,29 @@ def test_a_recipe_without_the_one_it_changes_stands_alone(bench: Bench) -> None:
 
 @pytest.mark.parametrize(("code", "words"), [(2, "above say why"), (1, "goes on")])
 def test_a_command_that_fails_is_named(code, words, monkeypatch) -> None:
-    monkeypatch.setattr(subprocess, "run", lambda call, **_: subprocess.CompletedProcess(call, code))
+    instead_of_ours(monkeypatch, f"raise SystemExit({code})")
     with pytest.raises(DuomemError, match=f"`duomem-mlx train` stopped with {code}.*{words}"):
         compare_recipes.run("train", "--out", "x")
 
 
-def test_ctrl_c_within_a_command_stops_the_comparison(monkeypatch) -> None:
-    monkeypatch.setattr(subprocess, "run", lambda call, **_: subprocess.CompletedProcess(call, 130))
+def test_a_command_that_ctrl_c_stopped_stops_the_comparison(monkeypatch) -> None:
+    instead_of_ours(monkeypatch, "raise SystemExit(130)")
     with pytest.raises(KeyboardInterrupt):
         compare_recipes.run("train", "--out", "x")
+
+
+def test_ctrl_c_lets_a_command_save(tmp_path: Path, monkeypatch) -> None:
+    saves = f"import os, signal, time; os.kill(os.getppid(), 2); time.sleep(1); open({str(tmp_path / 'saved')!r}, 'w')"
+    instead_of_ours(monkeypatch, saves)
+    with pytest.raises(KeyboardInterrupt):
+        compare_recipes.run("train", "--out", "x")
+    assert (tmp_path / "saved").exists()
+
+
+def instead_of_ours(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Python runs `code` where a command of the program is called."""
+    ours = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda call, **more: ours([call[0], "-c", code], **more))
 
 
 def test_every_recipe_is_compared_with_one_that_came_before_it() -> None:
@@ -185,7 +199,7 @@ def test_recipes_stand_beside_the_one_they_change(bench: Bench, tmp_path: Path, 
     assert (found["thoughts"]["against"], found["thoughts"]["trained_steps"]) == ("chat", 150)
     assert "thoughts" in text_of(found)
     (tmp_path / "recipes.json").write_text(
-        json.dumps({"format": 1, "games": 4, "train_games": 6, "recipes": found}), encoding="utf-8"
+        json.dumps({"format": 1, "games": 4, "train_games": 6, "model": None, "recipes": found}), encoding="utf-8"
     )
     page = results_page.page({"recipes": make_results.taken("recipes", [tmp_path], None, None)})
     assert re.search(r"\n\| thoughts \| .* \| 150 \| 9,000 \| 3/4 \| .* \| chat \| 2 : 0 \| ", page)

@@ -92,12 +92,31 @@ def test_every_comparison_that_is_asked_for_is_named_as_evaluations_name_it() ->
         assert order.index(first) < order.index(second), name
 
 
+RECIPES = KEPT["recipes"]
+FIRST = {name: RECIPES["recipes"][name] for name in ("plain", "chat")}
+
+
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        ({**RECIPES, "games": 2}, "100 to judge by"),
+        ({**RECIPES, "model": "other"}, "the shipped student"),
+        ({**RECIPES, "recipes": FIRST}, "thoughts, half, .* were not followed there"),
+        ({**RECIPES, "recipes": {**RECIPES["recipes"], "chat": {**FIRST["chat"], "games": 40}}}, "chat had others"),
+    ],
+)
+def test_no_recipe_that_is_kept_is_lost(other: dict[str, Any], why: str) -> None:
+    refuse_others("recipes", RECIPES, KEPT)
+    with pytest.raises(UsageError, match=why):
+        refuse_others("recipes", other, KEPT)
+
+
 @pytest.mark.parametrize("kind", sorted(set(KEPT) - {"recipes"}))
 def test_what_is_kept_is_what_its_kind_needs(kind: str) -> None:
-    refuse_others(kind, KEPT[kind])
+    refuse_others(kind, KEPT[kind], KEPT)
     for other in [KEPT["own"] if kind != "own" else KEPT["seeds"], {**first_of(kind), "arms": {}}]:
         with pytest.raises(UsageError, match="Nothing was kept"):
-            refuse_others(kind, other)
+            refuse_others(kind, other, KEPT)
 
 
 def first_of(kind: str) -> dict[str, Any]:
@@ -110,16 +129,19 @@ def first_of(kind: str) -> dict[str, Any]:
         ("valid_seen", KEPT["k"], "140 games, not 70"),
         ("valid_seen", KEPT["seeds"], "base, memories, random-memories were not played"),
         ("seeds", KEPT["valid_seen"], "adapters of several training seeds"),
+        ("valid_seen", {**KEPT["valid_seen"], "model": "another"}, "smollm2-135m and at most 30"),
         ("k", {**KEPT["valid_seen"], "games": 70}, "several numbers of memories"),
         ("four_bits", {"evaluations": KEPT["four_bits"]["evaluations"][:1] * 2}, "then in 4 bits"),
     ],
 )
 def test_another_measurement_is_refused(kind: str, other: dict[str, Any], why: str) -> None:
     with pytest.raises(UsageError, match=why):
-        refuse_others(kind, other)
+        refuse_others(kind, other, KEPT)
 
 
-@pytest.mark.parametrize("text", ["", '{"recipes": ', "[]", '{"hello": 1}'])
+@pytest.mark.parametrize(
+    "text", ["", '{"recipes": ', "[]", '{"hello": 1}', '{"games": 1, "train_games": 1, "model": null, "recipes": []}']
+)
 def test_what_is_torn_or_another_thing_changes_nothing(text: str, tmp_path: Path, monkeypatch, capsys) -> None:
     for name in ("README", "PAGE", "KEPT"):
         there = getattr(make_results, name)

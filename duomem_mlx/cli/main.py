@@ -176,9 +176,10 @@ def interrupts_kept() -> Iterator[None]:
 
     def keep(lost: "sys.UnraisableHookArgs") -> None:
         if issubclass(lost.exc_type, KeyboardInterrupt):
-            waiting.append(threading.Timer(0.01, send))
-            waiting[-1].daemon = True
-            waiting[-1].start()
+            later = threading.Timer(0.01, send)
+            later.daemon = True
+            later.start()
+            waiting.append(later)
         else:
             others(lost)
 
@@ -189,6 +190,7 @@ def interrupts_kept() -> Iterator[None]:
         sys.unraisablehook = others
         for later in waiting:
             later.cancel()
+        for later in waiting:
             later.join()
         if len(sent) < len(waiting):
             raise KeyboardInterrupt
