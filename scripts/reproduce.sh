@@ -49,19 +49,20 @@ out=${out:-runs/reproduce${small:+-small}}
 environment "$root/.venv" report
 duomem=$root/.venv/bin/duomem-mlx
 won='import json, sys; print(json.load(open(sys.argv[1]))["arms"]["base"]["won"])'
+stages=$([ -n "$small" ] && echo 4 || echo 5)
 began=$(date +%s)
 stage() { say "" && say "== $1 (after $((($(date +%s) - began) / 60)) min)"; }
 
-stage "1/5  the teacher plays training games"
+stage "1/$stages  the teacher plays training games"
 "$duomem" teach --teacher search --games train ${small:+--limit 800} --out "$out/teach"
 
-stage "2/5  its successes become memories"
+stage "2/$stages  its successes become memories"
 if [ ! -f "$out/memories/bank.json" ]; then
   [ -d "$out/bank" ] || "$duomem" memories build "$out/teach/trajectories.jsonl" --thin 1 --out "$out/bank"
   "$duomem" memories export "$out/bank" --out "$out/memories"
 fi
 
-stage "3/5  its successes train an adapter"
+stage "3/$stages  its successes train an adapter"
 mark=$([ "$seed" = 0 ] || echo "-seed$seed")
 learn() {
   "$duomem" train "$@" --memories "$out/memories" --k 2 --batch-size 4 --held-out 0.03 --half --seed "$seed"
@@ -80,27 +81,27 @@ if [ -n "$mark" ]; then
   exit 0
 fi
 
+stage "4/$stages  all arms play valid_seen"
+set -- --arm base --arm memories --arm adapter --arm duomem
+[ -n "$small" ] || set -- "$@" --arm random-memories
+"$duomem" evaluate --games valid_seen ${small:+--limit 24} --batch-size 24 "$@" \
+  --adapter "$out/adapter" --memories "$out/memories" --k 2 --out "$out/results"
+"$duomem" report "$out/results" --adapter "$out/adapter" --memories "$out/memories"
+
 if [ -z "$small" ]; then
-  set -- --arm base --arm memories --arm random-memories --arm adapter --arm duomem
-  stage "4/5  the bare student plays training games, for memories of its own"
+  stage "5/$stages  the bare student plays training games, for memories of its own"
   # in chat, with instructions: in the short text of the trained one it says hardly anything to act on
   "$duomem" evaluate --games train --limit 40 --arm base --adapter none --memories none --prompt-style chat \
     --batch-size 24 --out "$out/own-games"
   if [ "$("$root/.venv/bin/python" -c "$won" "$out/own-games/summary.json")" -gt 0 ]; then
     [ -d "$out/own-bank" ] ||
       "$duomem" memories build "$out/own-games/episodes/base" --thin 1 --out "$out/own-bank"
-    set -- "$@" --arm own-memories --own-memories "$out/own-bank"
+    "$duomem" evaluate --games valid_seen --batch-size 24 --arm base --arm own-memories --prompt-style chat \
+      --adapter none --memories none --own-memories "$out/own-bank" --k 2 --out "$out/own-results"
   else
     say "It won none of them: there is nothing of its own to remember, and the arm own-memories is base."
   fi
-else
-  set -- --arm base --arm memories --arm adapter --arm duomem
 fi
-
-stage "5/5  all arms play valid_seen"
-"$duomem" evaluate --games valid_seen ${small:+--limit 24} --batch-size 24 "$@" \
-  --adapter "$out/adapter" --memories "$out/memories" --k 2 --out "$out/results"
-"$duomem" report "$out/results" --adapter "$out/adapter" --memories "$out/memories"
 
 stage "done: everything is in $out, the figures in $out/results/summary.json, a page in $out/results/report.html"
 [ -n "$small" ] || say "docs/results takes them with
