@@ -27,6 +27,7 @@ from results_wanted import KINDS, refuse_others
 
 from duomem_mlx.cli.main import status
 from duomem_mlx.errors import UsageError
+from duomem_mlx.evaluation.arms import DEFAULT_ARMS, TEACHER
 from duomem_mlx.evaluation.results import interval
 from duomem_mlx.paths import read_json, write_json, write_text
 from duomem_mlx.report.sections import WHAT
@@ -35,7 +36,7 @@ ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "docs" / "results"
 PAGE, README = ROOT / "docs" / "results.md", ROOT / "README.md"
 BEGIN, END = "<!-- results: scripts/make_results.py -->", "<!-- end of results -->"
-ARMS = ("base", "memories", "adapter", "duomem", "teacher")  # of the README
+ARMS = (*DEFAULT_ARMS, TEACHER)  # of the README
 
 
 def block(found: dict[str, Any]) -> str:

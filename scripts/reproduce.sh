@@ -4,9 +4,10 @@
 #
 #   scripts/reproduce.sh [--small | --seed N] [--out DIR]
 #
-# Two cores need seconds to teach, about an hour for each of the two passes of training, one or two for the untrained
-# student's 40 games, and more than half an hour for the arms: four to five hours. Training was timed; what is played is
-# reckoned from seconds a game, and all of it has not been run in one go.
+# Two cores with AVX-512 need seconds to teach, about an hour for each of the two passes of training, 34 minutes for the
+# arms, and up to two hours for the untrained student's 40 games: about four and a half hours. Each of these stages was
+# run to its end (both passes with seeds 1 and 2), but not one after the other in one go. Without AVX-512 it is about
+# three times as long.
 #
 # --small   800 games to learn from, and four arms on 24 valid_seen games: at most 44 minutes on two cores
 # --seed    stops after training, in another draw than the usual 0: DIR/first-seedN, and from it DIR/adapter-seedN

@@ -168,20 +168,25 @@ def interrupts_kept() -> Iterator[None]:
     others = sys.unraisablehook
     here = threading.get_ident()
     waiting: list[threading.Timer] = []
-    sent: list[None] = []
+    sent: list[threading.Thread] = []
 
     def send() -> None:
-        sent.append(None)
+        sent.append(threading.current_thread())
         signal.pthread_kill(here, signal.SIGINT)
 
     def keep(lost: "sys.UnraisableHookArgs") -> None:
-        if issubclass(lost.exc_type, KeyboardInterrupt):
+        if not issubclass(lost.exc_type, KeyboardInterrupt):
+            others(lost)
+            return
+        while True:
             later = threading.Timer(0.01, send)
             later.daemon = True
-            later.start()
-            waiting.append(later)
-        else:
-            others(lost)
+            try:
+                later.start()
+                waiting.append(later)
+                return
+            except KeyboardInterrupt:  # starting waits for the thread; where others are at work, longer than it sleeps
+                continue
 
     sys.unraisablehook = keep
     try:
@@ -192,7 +197,7 @@ def interrupts_kept() -> Iterator[None]:
             later.cancel()
         for later in waiting:
             later.join()
-        if len(sent) < len(waiting):
+        if not set(waiting) <= set(sent):
             raise KeyboardInterrupt
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import types
 import weakref
@@ -185,6 +186,32 @@ def test_ctrl_c_while_an_object_is_cleared_away_is_not_lost(more: float, capsys:
 
     assert main.status(command) == 130
     assert capsys.readouterr().err == "duomem-mlx: stopped.\n"
+
+
+def test_nor_is_it_lost_where_other_threads_are_at_work(capsys: pytest.CaptureFixture[str]) -> None:
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.is_set():
+            sum(range(2000))
+
+    def command() -> None:
+        held = set[int]()
+        watched = weakref.ref(held, lambda _: signal.raise_signal(signal.SIGINT))
+        del held
+        assert watched() is None
+        time.sleep(2)
+
+    busy = [threading.Thread(target=work) for _ in range(2)]
+    for thread in busy:
+        thread.start()
+    try:
+        assert {main.status(command) for _ in range(30)} == {130}
+    finally:
+        over.set()
+        for thread in busy:
+            thread.join()
+    assert set(capsys.readouterr().err.splitlines()) == {"duomem-mlx: stopped."}
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
