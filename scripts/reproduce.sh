@@ -82,29 +82,36 @@ if [ -n "$mark" ]; then
   exit 0
 fi
 
-stage "4/$stages  all arms play valid_seen"
+measured=$out/results
+ladder() {
+  "$duomem" evaluate --games valid_seen ${small:+--limit 24} --batch-size 24 "$@" \
+    --adapter "$out/adapter" --memories "$out/memories" --k 2 --out "$measured"
+  "$duomem" report "$measured" --adapter "$out/adapter" --memories "$out/memories"
+}
 set -- --arm base --arm memories --arm adapter --arm duomem
 [ -n "$small" ] || set -- "$@" --arm random-memories
-"$duomem" evaluate --games valid_seen ${small:+--limit 24} --batch-size 24 "$@" \
-  --adapter "$out/adapter" --memories "$out/memories" --k 2 --out "$out/results"
-"$duomem" report "$out/results" --adapter "$out/adapter" --memories "$out/memories"
+stage "4/$stages  all arms play valid_seen"
+ladder "$@"
 
 if [ -z "$small" ]; then
   stage "5/$stages  the bare student plays training games, for memories of its own"
   # in chat, with instructions: in the short text of the trained one it says hardly anything to act on
   "$duomem" evaluate --games train --limit 40 --arm base --adapter none --memories none --prompt-style chat \
     --batch-size 24 --out "$out/own-games"
-  if [ "$("$root/.venv/bin/python" -c "$won" "$out/own-games/summary.json")" -gt 0 ]; then
+  own=$("$root/.venv/bin/python" -c "$won" "$out/own-games/summary.json")
+  if [ "$own" -gt 0 ]; then
+    say "It won $own of them: all arms play again, and one with memories of these."
     [ -d "$out/own-bank" ] ||
       "$duomem" memories build "$out/own-games/episodes/base" --thin 1 --out "$out/own-bank"
-    "$duomem" evaluate --games valid_seen --batch-size 24 --arm base --arm own-memories --prompt-style chat \
-      --adapter none --memories none --own-memories "$out/own-bank" --k 2 --out "$out/own-results"
+    measured=$out/results-with-own
+    ladder "$@" --arm own-memories --own-memories "$out/own-bank"
   else
     say "It won none of them: there is nothing of its own to remember, and the arm own-memories is base."
   fi
 fi
 
-stage "done: everything is in $out, the figures in $out/results/summary.json, a page in $out/results/report.html"
+stage "done: everything is in $out, the figures in $measured/summary.json, a page in $measured/report.html"
 [ -n "$small" ] || say "docs/results takes them with
-  .venv/bin/python scripts/make_results.py own $out/own-games
-  .venv/bin/python scripts/make_results.py valid_seen $out/results --adapter $out/adapter --memories $out/memories"
+  \"$root/.venv/bin/python\" \"$root/scripts/make_results.py\" own \"$out/own-games\"
+  \"$root/.venv/bin/python\" \"$root/scripts/make_results.py\" valid_seen \"$measured\" \\
+    --adapter \"$out/adapter\" --memories \"$out/memories\""
