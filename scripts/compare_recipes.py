@@ -16,7 +16,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,8 +94,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--trajectories", type=Path)
     parser.add_argument("--only", nargs="+", choices=RECIPES, default=list(RECIPES), metavar="NAME")
-    parser.add_argument("--games", type=at_least_one, default=GAMES, metavar="N")
-    parser.add_argument("--train-games", type=at_least_one, default=TRAIN_GAMES, metavar="N")
+    parser.add_argument("--games", type=at_least(1), default=GAMES, metavar="N")
+    parser.add_argument("--train-games", type=at_least(2), default=TRAIN_GAMES, metavar="N")
     parser.add_argument("--model", metavar="ID")
     for flag in ("--plan", "--list", "--json"):
         parser.add_argument(flag, action="store_true")
@@ -118,10 +118,13 @@ def main() -> None:
     print(json.dumps(found) if options.json else text_of(found["recipes"]))
 
 
-def at_least_one(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
-    return int(text)
+def at_least(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} on")
+        return int(text)
+
+    return number
 
 
 def hold_out(bench: Bench, trajectories: Path) -> None:
@@ -141,12 +144,17 @@ def hold_out(bench: Bench, trajectories: Path) -> None:
     taught = [won[game] for game in order if game in won]
     if not taught:
         raise UsageError(f"{file} has no won game of train.", "`duomem-mlx teach --games train` writes such a file.")
+    kept, held = split_held_out(taught, SHARE, lambda one: environment.place(one.game), SEED)
+    if len(kept) < bench.train_games:
+        raise UsageError(
+            f"{file} has {len(kept)} won games of train beside the floor plans held out, not {bench.train_games}.",
+            "Teach more games, or ask for fewer with --train-games.",
+        )
     settings = {"trajectories": digest([to_record(one) for one in taught]), **bench.settings}
     try:
         claim_run(folder, "compare_recipes", settings, outputs=())
     except UsageError as error:
         raise UsageError(error.what, "Choose another folder.") from None
-    kept, held = split_held_out(taught, SHARE, lambda one: environment.place(one.game), SEED)
     plans = {environment.place(one.game) for one in held}
     below = data_folder() / DATA_FOLDER
     for game in order:

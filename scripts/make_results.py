@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import results_page
-from results_kept import kept, kept_beside, kept_recipes
+from results_kept import as_kept, kept, kept_beside, kept_recipes
 from results_wanted import KINDS, refuse_others
 
 from duomem_mlx.cli.main import status
-from duomem_mlx.errors import UsageError
+from duomem_mlx.errors import DuomemError, UsageError
 from duomem_mlx.evaluation.arms import DEFAULT_ARMS, TEACHER
 from duomem_mlx.evaluation.results import interval
 from duomem_mlx.paths import read_json, write_json, write_text
@@ -41,7 +41,13 @@ ARMS = (*DEFAULT_ARMS, TEACHER)  # of the README
 
 def block(found: dict[str, Any]) -> str:
     """The README's section between its two markers."""
-    summary = found["valid_seen"]
+    ladder = [*of_ladder(found["valid_seen"]), ""] if "valid_seen" in found else []
+    seeds = [of_seeds(found["seeds"], found["valid_seen"]["arms"]), ""] if {"seeds", "valid_seen"} <= set(found) else []
+    second = [second_world(found["scienceworld"]), ""] if "scienceworld" in found else []
+    return "\n".join([BEGIN, "", *ladder, *seeds, *second, END])
+
+
+def of_ladder(summary: dict[str, Any]) -> list[str]:
     rows = [
         "| arm | | won | success [95%] | mean steps | s a game | better than base |",
         "|---|---|--:|--:|--:|--:|---|",
@@ -59,16 +65,15 @@ def block(found: dict[str, Any]) -> str:
             f"{figures['seconds_per_game']:.1f} | {better} |"
         )
     machine = summary["machine"]
+    where = f"{machine['system'].split()[0]}, {machine['chip']}, {machine['cores']} cores"
     note = (
         f"{summary['games']} games of ALFWorld's {summary['split']} split, at most {summary['max_steps']} actions "
         f"each, greedy, from observations alone; {summary['model']} (135M parameters), k = {summary['k']}. In the mean "
         f"of steps a game that was not won counts {summary['max_steps']}; p is exact McNemar's on the same games. "
-        f"Seconds are a game's share where {summary['batch_size']} are played together, on Linux, {machine['chip']}, "
-        f"{machine['cores']} cores, MLX {machine['mlx']} on the {machine['device']}, {summary['dtype']}."
+        f"Seconds are a game's share where {summary['batch_size']} are played together, on {where}, MLX "
+        f"{machine['mlx']} on the {machine['device']}, {summary['dtype']}."
     )
-    seeds = [of_seeds(found["seeds"], summary["arms"]), ""] if "seeds" in found else []
-    second = [second_world(found["scienceworld"]), ""] if "scienceworld" in found else []
-    return "\n".join([BEGIN, "", *rows, "", note, "", *seeds, *second, END])
+    return [*rows, "", note]
 
 
 def of_seeds(summary: dict[str, Any], ladder: dict[str, Any]) -> str:
@@ -99,12 +104,15 @@ def second_world(summary: dict[str, Any]) -> str:
 
 def with_block(readme: str, found: dict[str, Any]) -> str:
     """The README's text with its results replaced."""
-    head, rest = readme.split(BEGIN, 1)
-    return head + block(found) + rest.split(END, 1)[1]
+    head, begun, rest = readme.partition(BEGIN)
+    _, ended, tail = rest.partition(END)
+    if not (begun and ended):
+        raise DuomemError(f"README.md lacks the lines {BEGIN} and {END}.", "Put them round the place of its table.")
+    return head + block(found) + tail
 
 
 def read_kept() -> dict[str, Any]:
-    return {path.stem: read_json(path, "measurement") for path in sorted(KEPT.glob("*.json"))}
+    return {path.stem: as_kept(path, read_json(path, "measurement")) for path in sorted(KEPT.glob("*.json"))}
 
 
 def taken(kind: str, folders: list[Path], adapter: str | None, memories: str | None) -> dict[str, Any]:

@@ -4,12 +4,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from duomem_mlx.errors import DuomemError, UsageError
+from duomem_mlx.errors import DuomemError, UsageError, refuse_newer
 
 if TYPE_CHECKING:
     from duomem_mlx.report.reading import Results
 
 FORMAT = 1
+RECIPE = {"what", "against", "trained_steps", "trained_tokens", "games", "won", "wilson95", "steps_mean", "refused"}
+RECIPE |= {"alone", "other_alone", "p"}
 
 
 def kept(folder: Path, adapter: str | None = None, memories: str | None = None) -> dict[str, Any]:
@@ -78,10 +80,19 @@ def kept_recipes(folder: Path) -> dict[str, Any]:
     from duomem_mlx.paths import read_json
 
     path = folder / "recipes.json"
-    found = read_json(path, "comparison")
-    named = isinstance(found, dict) and {"games", "train_games", "model", "recipes"} <= found.keys()
-    if not (named and isinstance(found["recipes"], dict)):
+    found = as_kept(path, read_json(path, "comparison"))
+    recipes = found.get("recipes")
+    whole = {"games", "train_games", "model"} <= found.keys() and isinstance(recipes, dict)
+    if not (whole and all(isinstance(one, dict) and one.keys() >= RECIPE for one in recipes.values())):
         raise DuomemError(f"{path} is no comparison of recipes.", "scripts/compare_recipes.py writes one.")
+    return found
+
+
+def as_kept(path: Path, found: Any) -> dict[str, Any]:
+    """What was read from `path`. Raises DuomemError where it is nothing that is kept, or newer than this program."""
+    if not isinstance(found, dict) or not isinstance(found.get("format"), int):
+        raise DuomemError(f"{path} is no measurement.", "Nothing was changed; `git checkout` brings a kept one back.")
+    refuse_newer(str(path), found["format"], FORMAT)
     return found
 
 

@@ -20,9 +20,10 @@ Kept = Mapping[str, Any]  # measurement -> its JSON
 HEAD = """# Results
 
 Made by `python scripts/make_results.py` from the files in [results](results), one a measurement, each the summary of an
-evaluation, under the commands that make it; how many games were played together may have been another number, and
-stands with the figures. [log.md](log.md) says how each came about, what else was tried (on-policy
-rounds, lessons on what was lost) and every look at the games that measure."""
+evaluation, under the commands that make it. How many games were played together may have been another number, and
+stands with the figures; folders may have had other names, and the hashes in these files tell what was measured.
+[log.md](log.md) says how each came about, what else was tried (on-policy rounds, lessons on what was lost) and every
+look at the games that measure."""
 ASKED = {
     "base against memories": "do memories help the untrained student?",
     "memories against random-memories": "does it matter which memories?",
@@ -128,8 +129,8 @@ def aids(of: Mapping[str, Any]) -> str:
 
 
 def parameters(of: Mapping[str, Any]) -> int:
-    """Of a student whose weights are whole float32."""
-    return int(of["model_bytes"]) // 4
+    """Of a student whose weights are whole."""
+    return int(of["model_bytes"]) // (4 if of["dtype"] == "float32" else 2)
 
 
 def measured_on(of: Mapping[str, Any]) -> str:

@@ -15,14 +15,15 @@ class Wanted:
     env: str
     split: str
     arms: tuple[str, ...]
-    games: int | None = None  # None: as many as were played
+    games: int
+    adapter: bool = True  # false: of the bare student, no adapter named
 
 
 STUDENT = "smollm2-135m"
 SEEN = 140  # games of valid_seen
 WANTED = {
     "valid_seen": Wanted("household", "valid_seen", ("base", "memories", "random-memories", "adapter", "duomem"), SEEN),
-    "own": Wanted("household", "train", ("base",)),
+    "own": Wanted("household", "train", ("base",), 40, adapter=False),
     "seeds": Wanted("household", "valid_seen", ("adapter", "duomem"), SEEN),
     "k": Wanted("household", "valid_seen", ("memories", "duomem"), 70),
     "four_bits": Wanted("household", "valid_seen", ("adapter", "duomem"), 20),
@@ -49,8 +50,13 @@ def refuse_others(kind: str, found: Mapping[str, Any], kept: Mapping[str, Any]) 
         refuse(kind, "adapters of several training seeds")
     if kind == "k" and not curves_of(arms, found["k"]):
         refuse(kind, "several numbers of memories")
-    if kind == "four_bits" and [one["bits"] for one in found["evaluations"]] != [None, 4]:
-        refuse(kind, "the student whole first, then in 4 bits")
+    if kind == "four_bits":
+        both = found["evaluations"]
+        if [one["bits"] for one in both] != [None, 4]:
+            refuse(kind, "the student whole first, then in 4 bits")
+        for what in ("adapter", "memories"):
+            if both[0][f"{what}_hash"] != both[1][f"{what}_hash"]:
+                refuse(kind, f"the same {what} in both")
 
 
 def of_kind(kind: str, wanted: Wanted, one: Mapping[str, Any]) -> None:
@@ -58,11 +64,15 @@ def of_kind(kind: str, wanted: Wanted, one: Mapping[str, Any]) -> None:
         refuse(kind, f"games {wanted.split} of the world {wanted.env}, not {one['split']} of {one['env']}")
     if one["max_steps"] != MAX_STEPS or (one["bits"] is None and one["model"] != STUDENT):
         refuse(kind, f"{STUDENT} and at most {MAX_STEPS} actions a game, not {one['model']} and {one['max_steps']}")
-    if wanted.games not in (None, one["games"]):
+    if aided := [name for name in ("decoding", "learn") if one.get(name)]:
+        refuse(kind, f"greedy play from observations alone, without {' and '.join(aided)}")
+    if not wanted.adapter and one["adapter"] is not None:
+        refuse(kind, f"the bare student, not one with the adapter {one['adapter']}")
+    if wanted.games != one["games"]:
         refuse(kind, f"{wanted.games} games, not {one['games']}")
     if absent := [name for name in wanted.arms if name not in one["arms"]]:
         refuse(kind, f"the arms {', '.join(wanted.arms)}; {', '.join(absent)} were not played")
 
 
 def refuse(kind: str, needs: str) -> None:
-    raise UsageError(f"{kind} needs {needs}.", "Nothing was kept.")
+    raise UsageError(f"{kind} needs {needs}.", "Nothing was kept; docs/results.md has the commands that make it.")

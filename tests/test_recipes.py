@@ -102,12 +102,19 @@ def test_floor_plans_are_held_out_whole_and_links_follow_the_data_folder(taught,
 def test_a_folder_is_one_comparison(taught, tmp_path) -> None:
     hold_out(Bench(tmp_path / "out", games=1, train_games=2, model=None), taught)
     hold_out(Bench(tmp_path / "out", games=9, train_games=2, model=None), taught)
-    for other in (Bench(tmp_path / "out", 1, 3, None), Bench(tmp_path / "out", 1, 2, "other")):
+    for other in (Bench(tmp_path / "out", 1, 1, None), Bench(tmp_path / "out", 1, 2, "other")):
         with pytest.raises(UsageError, match=r"another run \(other (train_games|model)\). Choose another folder"):
             hold_out(other, taught)
+    hold_out(Bench(tmp_path / "small", games=1, train_games=1, model=None), taught)
     taught.write_text("".join(taught.read_text().splitlines(keepends=True)[:2]))
     with pytest.raises(UsageError, match=r"other trajectories"):
-        hold_out(Bench(tmp_path / "out", 1, 2, None), taught)
+        hold_out(Bench(tmp_path / "small", 1, 1, None), taught)
+
+
+def test_fewer_games_than_are_to_be_trained_on_are_refused(taught, tmp_path) -> None:
+    with pytest.raises(UsageError, match=r"has 2 won games of train beside .*, not 3\. .*--train-games"):
+        hold_out(Bench(tmp_path / "out", 1, 3, None), taught)
+    assert not (tmp_path / "out").exists()
 
 
 def test_trajectories_of_other_games_are_refused_and_nothing_is_written(bench, taught, tmp_path) -> None:
@@ -123,9 +130,11 @@ def test_trajectories_of_other_games_are_refused_and_nothing_is_written(bench, t
         (["out"], 2, "--trajectories is needed"),
         (["out", "--trajectories", "nowhere"], 2, "nowhere"),
         (["out", "--trajectories", "torn"], 1, "torn"),
-        (["taught.jsonl", "--trajectories", "taught.jsonl"], 2, "Choose another folder"),
+        (["taught.jsonl", "--trajectories", "taught.jsonl", "--train-games", "2"], 2, "Choose another folder"),
         (["out", "--trajectories", "taught.jsonl", "--games", "0"], 2, "'0' is not a whole number"),
         (["out", "--trajectories", "taught.jsonl", "--train-games", "-5"], 2, "'-5' is not a whole number"),
+        (["out", "--trajectories", "taught.jsonl", "--train-games", "1"], 2, "'1' is not a whole number from 2 on"),
+        (["out", "--trajectories", "taught.jsonl"], 2, "not 600"),
         (["out", "--trajectories", "taught.jsonl", "--only", "better"], 2, "better"),
     ],
 )

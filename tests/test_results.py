@@ -123,6 +123,9 @@ def first_of(kind: str) -> dict[str, Any]:
     return KEPT[kind].get("evaluations", [KEPT[kind]])[0]
 
 
+WHOLE, PACKED = KEPT["four_bits"]["evaluations"]
+
+
 @pytest.mark.parametrize(
     ("kind", "other", "why"),
     [
@@ -132,6 +135,12 @@ def first_of(kind: str) -> dict[str, Any]:
         ("valid_seen", {**KEPT["valid_seen"], "model": "another"}, "smollm2-135m and at most 30"),
         ("k", {**KEPT["valid_seen"], "games": 70}, "several numbers of memories"),
         ("four_bits", {"evaluations": KEPT["four_bits"]["evaluations"][:1] * 2}, "then in 4 bits"),
+        ("four_bits", {"evaluations": [WHOLE, {**PACKED, "adapter_hash": "other"}]}, "the same adapter in both"),
+        ("four_bits", {"evaluations": [WHOLE, {**PACKED, "memories_hash": None}]}, "the same memories in both"),
+        ("valid_seen", {**KEPT["valid_seen"], "decoding": {"temp": 0.7}}, "greedy play .* without decoding"),
+        ("k", {**KEPT["k"], "learn": "steps"}, "greedy play .* without learn"),
+        ("own", {**KEPT["own"], "games": 1}, "40 games, not 1"),
+        ("own", {**KEPT["own"], "adapter": "mine"}, "the bare student, not one with the adapter mine"),
     ],
 )
 def test_another_measurement_is_refused(kind: str, other: dict[str, Any], why: str) -> None:
@@ -139,22 +148,66 @@ def test_another_measurement_is_refused(kind: str, other: dict[str, Any], why: s
         refuse_others(kind, other, KEPT)
 
 
-@pytest.mark.parametrize(
-    "text", ["", '{"recipes": ', "[]", '{"hello": 1}', '{"games": 1, "train_games": 1, "model": null, "recipes": []}']
-)
-def test_what_is_torn_or_another_thing_changes_nothing(text: str, tmp_path: Path, monkeypatch, capsys) -> None:
+@pytest.fixture
+def aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with README, page and what is kept, which the script writes to."""
     for name in ("README", "PAGE", "KEPT"):
         there = getattr(make_results, name)
         mine = tmp_path / there.name
         shutil.copytree(there, mine) if there.is_dir() else shutil.copy(there, mine)
         monkeypatch.setattr(make_results, name, mine)
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "recipes.json").write_text(text, encoding="utf-8")
-    monkeypatch.setattr(sys, "argv", ["make_results.py", "recipes", str(tmp_path / "folder")])
-    assert status(make_results.main) == 1
-    assert capsys.readouterr().err.count("\n") == 1
-    assert {path: path.read_bytes() for path in before} == before
+    return tmp_path
+
+
+def refused(folder: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> bool:
+    """Whether a call of the script ends with 1 and leaves every file in the folder as it was."""
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    monkeypatch.setattr(sys, "argv", ["make_results.py", *words])
+    return status(make_results.main) == 1 and before == {path: path.read_bytes() for path in before}
+
+
+SMALL = {"format": 1, "games": 1, "train_games": 1, "model": None}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", '{"recipes": ', "[]", '{"hello": 1}']
+    + [json.dumps(SMALL | {"recipes": recipes}) for recipes in ([], {"plain": {}}, {"plain": 5})],
+)
+def test_what_is_torn_or_another_thing_changes_nothing(text: str, aside: Path, monkeypatch, capsys) -> None:
+    (aside / "folder").mkdir()
+    (aside / "folder" / "recipes.json").write_text(text, encoding="utf-8")
+    assert refused(aside, monkeypatch, "recipes", str(aside / "folder"))
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "bug" not in told
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("results/k.json", "{}", "no measurement"),
+        ("results/k.json", '{"format": 99}', "this version reads up to 1"),
+        ("README.md", "# nothing else", "lacks the lines"),
+    ],
+)
+def test_what_is_kept_is_read_with_the_same_care(name, text, told, aside: Path, monkeypatch, capsys) -> None:
+    (aside / name).write_text(text, encoding="utf-8")
+    assert refused(aside, monkeypatch)
+    assert told in capsys.readouterr().err
+
+
+def test_without_a_ladder_the_rest_is_still_written(aside: Path, monkeypatch) -> None:
+    (aside / "results" / "valid_seen.json").unlink()
+    monkeypatch.setattr(sys, "argv", ["make_results.py"])
+    assert status(make_results.main) == 0
+    assert "scripts/reproduce.sh\n" in (aside / "results.md").read_text(encoding="utf-8").split("## Not measured")[1]
+    assert "| arm |" not in (aside / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_student_of_half_the_bytes_has_as_many_parameters() -> None:
+    half = {**KEPT["valid_seen"], "dtype": "float16", "model_bytes": KEPT["valid_seen"]["model_bytes"] // 2}
+    assert results_page.parameters(half) == results_page.parameters(KEPT["valid_seen"])
 
 
 def changed(found: Any, times: float) -> Any:
