@@ -6,10 +6,10 @@
 #
 # Two cores with AVX-512 need seconds to teach, about an hour for each of the two passes of training, 34 minutes for the
 # arms, and up to two hours for the untrained student's 40 games: about four and a half hours. Each of these stages was
-# run to its end (both passes with seeds 1 and 2), but not one after the other in one go. Without AVX-512 it is about
-# three times as long.
+# run to its end (both passes with seeds 1 and 2), but not one after the other in one go. Without AVX-512 all of it
+# takes about three times as long.
 #
-# --small   800 games to learn from, and four arms on 24 valid_seen games: at most 44 minutes on two cores
+# --small   800 games to learn from, and four arms on 24 valid_seen games: 51 minutes on two cores without AVX-512
 # --seed    stops after training, in another draw than the usual 0: DIR/first-seedN, and from it DIR/adapter-seedN
 # --out     where everything goes (default runs/reproduce, with --small runs/reproduce-small)
 #
