@@ -91,7 +91,10 @@ def kept_recipes(folder: Path) -> dict[str, Any]:
 def as_kept(path: Path, found: Any) -> dict[str, Any]:
     """What was read from `path`. Raises DuomemError where it is nothing that is kept, or newer than this program."""
     if not isinstance(found, dict) or not isinstance(found.get("format"), int):
-        raise DuomemError(f"{path} is no measurement.", "Nothing was changed; `git checkout` brings a kept one back.")
+        raise DuomemError(
+            f"{path} is no measurement.",
+            "Nothing was changed; make_results.py and compare_recipes.py write such files.",
+        )
     refuse_newer(str(path), found["format"], FORMAT)
     return found
 

@@ -73,7 +73,7 @@ def ladder(kept: Kept) -> Iterator[Section]:
     table = Table("The ladder, and the paper's beside it", (*columns, "paper: success [95%]"), tuple(rows))
     text = (
         f"{of['games']} games of ALFWorld's {of['split']}, at most {of['max_steps']} actions each, one attempt, "
-        f"greedy, free generation from observations alone{aids(of)}; {of['k']} memories where there are any. Beside "
+        f"greedy, free generation from observations alone; {of['k']} memories where there are any. Beside "
         f"it the same in {paper.SOURCE}, of its 4B student. In the mean of steps a game that was not won counts "
         f"{of['max_steps']}; better than base: exact McNemar's on the same games. {measured_on(of)}"
     )
@@ -122,10 +122,6 @@ def silence(of: Mapping[str, Any]) -> Iterator[str]:
             f"The untrained student, asked in the same short text as the trained one, said nothing to act on in "
             f"{said:,} of its {base['answers']:,} turns."
         )
-
-
-def aids(of: Mapping[str, Any]) -> str:
-    return f", with aids to decoding ({of['decoding']})" if of.get("decoding") else ""
 
 
 def parameters(of: Mapping[str, Any]) -> int:
