@@ -70,8 +70,9 @@ def of_ladder(summary: dict[str, Any]) -> list[str]:
         f"{summary['games']} games of ALFWorld's {summary['split']} split, at most {summary['max_steps']} actions "
         f"each, greedy, from observations alone; {summary['model']} (135M parameters), k = {summary['k']}. In the mean "
         f"of steps a game that was not won counts {summary['max_steps']}; p is exact McNemar's on the same games. "
-        f"Seconds are a game's share where {summary['batch_size']} are played together, on {where}, MLX "
-        f"{machine['mlx']} on the {machine['device']}, {summary['dtype']}."
+        f"Seconds are a game's share of the passes it was in where {summary['batch_size']} are played together (of "
+        f"passes that cores compute at once, each counts), on {where}, MLX {machine['mlx']} on the "
+        f"{machine['device']}, {summary['dtype']}."
     )
     return [*rows, "", note]
 

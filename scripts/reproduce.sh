@@ -4,10 +4,10 @@
 #
 #   scripts/reproduce.sh [--small | --seed N] [--out DIR]
 #
-# Two cores with AVX-512 need seconds to teach, about an hour for each of the two passes of training, 34 minutes for the
-# arms, and up to two hours for the untrained student's 40 games: about four and a half hours. Each of these stages was
-# run to its end (both passes with seeds 1 and 2), but not one after the other in one go. Without AVX-512 training
-# takes three times as long, and play at least twice.
+# Two cores with AVX-512 need seconds to teach, about an hour for each of the two passes of training, at most 34 minutes
+# for the arms, and up to two hours for the untrained student's 40 games: about four and a half hours. Each of these
+# stages was run to its end (both passes with seeds 1 and 2), but not one after the other in one go. Without AVX-512
+# training takes three times as long, and play five times.
 #
 # --small   800 games to learn from, and four arms on 24 valid_seen games: 51 minutes on two cores without AVX-512
 # --seed    stops after training, in another draw than the usual 0: DIR/first-seedN, and from it DIR/adapter-seedN

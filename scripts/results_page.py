@@ -157,7 +157,7 @@ def speed(kept: Kept) -> Iterator[Section]:
     text = (
         f"The student has {parameters(of):,} parameters and takes {of['model_bytes']:,} bytes in memory. "
         f"{of['batch_size']} games were played together and shared the machine, so the seconds are what a game costs, "
-        "not how long one takes alone."
+        "not how long one takes alone; of passes that cores compute at once, each counts."
     )
     there = () if found is None else found.tables
     yield Section("speed", "Footprint and speed", (text, measured_on(of)), (*there, table))
